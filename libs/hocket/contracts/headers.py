@@ -1,0 +1,51 @@
+"""Record headers: CloudEvents in binary mode, and W3C trace context.
+
+Sources: CloudEvents Kafka protocol binding 1.0.2 (`ce_` prefix, `content-type`), W3C Trace Context (version 00).
+Ids are derived, not drawn: the same record written again after a crash carries the same `ce_id`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+Headers = list[tuple[str, bytes]]
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def get(headers: Iterable[tuple[str, bytes | None]] | None, name: str) -> str | None:
+    """The last value of a header as text; None when absent or not UTF-8."""
+    found = None
+    for key, value in headers or ():
+        if key == name and value is not None:
+            found = value
+    try:
+        return found.decode() if found is not None else None
+    except UnicodeDecodeError:
+        return None
+
+
+def traceparent(headers: Iterable[tuple[str, bytes | None]] | None, request_id: str) -> str:
+    """The record's trace context; one derived from the request id when the producer sent none (or a broken one)."""
+    given = get(headers, "traceparent")
+    if given and _TRACEPARENT.fullmatch(given):
+        return given
+    trace_id = hashlib.sha256(request_id.encode()).hexdigest()
+    return f"00-{trace_id[:32]}-{trace_id[32:48]}-01"
+
+
+def event_headers(*, record: str, event_id: str, source: str, subject: str, at_ms: int, trace: str) -> Headers:
+    """CloudEvents attributes for a record of type `hocket.<record>`, and the trace context it belongs to."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", f"hocket.{record}".encode()),
+        ("ce_source", f"/hocket/{source}".encode()),
+        ("ce_subject", subject.encode()),
+        ("ce_time", at.encode()),
+        ("content-type", b"application/avro"),
+        ("traceparent", trace.encode()),
+    ]

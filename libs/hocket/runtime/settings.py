@@ -1,0 +1,84 @@
+"""Settings of every process, from the environment (`HOCKET_...`). A wrong value stops it, naming the field."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def data_home() -> Path:
+    """Where local data lives: HOCKET_DATA, else the user's data folder."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(os.environ.get("HOCKET_DATA") or Path(base) / "hocket")
+
+
+def _default_store() -> str:
+    return (data_home() / "blobs").absolute().as_uri()
+
+
+class Settings(BaseSettings):
+    """What an operator may set; each field is the environment variable HOCKET_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="HOCKET_", extra="ignore", frozen=True)
+
+    bootstrap: str = Field(default="127.0.0.1:9092", description="Kafka bootstrap servers, host:port,host:port")
+    prefix: str = Field(default="", description="Put before every topic and group name; no dots")
+    partitions: int = Field(default=12, ge=1, description="Partitions of joined and task topics when they are created")
+    replication: int = Field(default=-1, description="Replication factor of created topics; -1 is the broker's default")
+
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+
+    registry_url: str | None = Field(
+        default=None, description="Schema registry; without one, single-object encoding is used"
+    )
+    registry_basic_auth: SecretStr | None = Field(default=None, description="user:password for the registry")
+    registry_auto_register: bool = Field(default=False, description="Register missing schemas (development)")
+
+    blob_store: str = Field(default_factory=_default_store, description="fsspec URL for large payloads")
+    allowed_uris: tuple[str, ...] = Field(
+        default=(), description="URL prefixes that attachments may be fetched from (JSON list)"
+    )
+    max_attachment_bytes: int = Field(
+        default=20 * 1024 * 1024, description="Largest single attachment that is accepted"
+    )
+
+    reply_topics: tuple[str, ...] = Field(
+        default=("answers-*",),
+        description="Patterns (after the prefix) of topics that a request may name for its answer",
+    )
+
+    specialties: Path | None = Field(default=None, description="Folder with specialties of your own")
+    workflows: Path | None = Field(default=None, description="Folder with declared workflows of your own")
+
+    instance: str = Field(default_factory=socket.gethostname, description="Stable name of this process among its peers")
+    state_dir: Path = Field(default_factory=lambda: data_home() / "state", description="The aggregator's local state")
+    concurrency: int = Field(default=64, ge=1, description="Model calls in flight per worker")
+    grace_seconds: float = Field(default=30.0, description="How long a stopping worker may finish what it has begun")
+    session_timeout_ms: int = Field(default=6_000, description="A dead member's partitions move after this time")
+
+    http_host: str = Field(default="127.0.0.1", description="Bind address of health and metrics")
+    http_port: int | None = Field(default=None, description="Port of health and metrics; none means not served")
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("prefix")
+    @classmethod
+    def _no_dots(cls, value: str) -> str:
+        if "." in value:
+            raise ValueError("no dots: Kafka's metrics cannot tell them from _")
+        return value
+
+    def group(self, role: str) -> str:
+        """Consumer group of a role, such as `worker-extraction`."""
+        return f"{self.prefix}hocket-{role}"
