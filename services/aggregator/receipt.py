@@ -1,0 +1,149 @@
+"""The answer and its receipt, from a row. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hocket.contracts.records import (
+    Answer,
+    AnswerStatus,
+    Error,
+    LeftOut,
+    Receipt,
+    TaskInput,
+    TaskReceipt,
+    TaskState,
+    Usage,
+)
+from hocket.core.plan import critical_path
+from services.aggregator.row import Row, TaskRow
+
+
+def total_cost(usage: Iterable[Usage]) -> float | None:
+    """The sum of what calls cost, in US dollars; None as soon as one price is unknown."""
+    total = 0.0
+    for u in usage:
+        if u.cost_usd is None:
+            return None
+        total += u.cost_usd
+    return total
+
+
+def task_state(task: TaskRow) -> TaskState:
+    """Where a task stands."""
+    if task.result is not None:
+        return "completed" if task.completed else "failed"
+    if task.skipped is not None:
+        return "skipped"
+    return "assigned" if task.dispatched_at is not None else "pending"
+
+
+def task_receipt(task: TaskRow) -> TaskReceipt:
+    """What became of one task."""
+    planned, result = task.planned, task.result
+    base = TaskReceipt(
+        task_id=planned.task_id,
+        specialty=planned.specialty,
+        state=task_state(task),
+        depends_on=planned.depends_on,
+        optional=planned.optional,
+        dispatched_at=task.dispatched_at,
+        cost_usd=0.0,
+    )
+    if result is None:
+        why = Error(kind="skipped", message=task.skipped) if task.skipped is not None else None
+        return base.model_copy(update={"error": why})
+    return base.model_copy(
+        update={
+            "worker": result.worker,
+            "engine": result.engine,
+            "why": result.why,
+            "started_at": result.started_at,
+            "ended_at": result.ended_at,
+            "cost_usd": total_cost(result.usage),
+            "calls": len(result.usage),
+            "retries": max(0, len(result.attempts) - 1),
+            "cache_hits": result.cache_hits,
+            "error": result.error,
+        }
+    )
+
+
+def _all_usage(row: Row) -> list[Usage]:
+    usage = list(row.plan.usage) if row.plan else []
+    for task in row.tasks.values():
+        if task.result is not None:
+            usage += task.result.usage
+    return usage
+
+
+def _left_out(row: Row) -> tuple[LeftOut, ...]:
+    found = []
+    for task_id, task in row.tasks.items():
+        if task.completed:
+            continue
+        error = task.result.error if task.result is not None else None
+        why = error.message if error else task.skipped or "the request ended before it did"
+        found.append(LeftOut(what=task_id, why=why))
+    return tuple(found)
+
+
+def receipt(row: Row, now: int) -> Receipt:
+    """What was done for the request up to now."""
+    usage = _all_usage(row)
+    plan = row.plan
+    ended = {i: t.result.ended_at for i, t in row.tasks.items() if t.result is not None}
+    planned = [t.planned for t in row.tasks.values()]
+    by_planner = plan is not None and plan.source != "workflow"
+    return Receipt(
+        source=plan.source if plan else "local",
+        workflow=plan.workflow if plan else None,
+        revision=plan.revision if plan else 0,
+        planner=plan.worker if plan and by_planner else None,
+        plan_millis=max(0, plan.ended_at - plan.started_at) if plan and by_planner else None,
+        tasks=tuple(task_receipt(t) for t in row.tasks.values()),
+        critical_path=tuple(critical_path(planned, ended, plan.output_task)) if plan else (),
+        cost_usd=total_cost(usage),
+        calls=len(usage),
+        input_tokens=sum(u.input_tokens for u in usage),
+        output_tokens=sum(u.output_tokens for u in usage),
+        duplicates=row.duplicates,
+        left_out=_left_out(row),
+        submitted_at=row.request.submitted_at if row.request else None,
+        admitted_at=row.admitted_at,
+        answered_at=now,
+    )
+
+
+def _content(row: Row, status: AnswerStatus) -> str:
+    """The output task's text; for a partial answer, what the last completed tasks of each branch have to say."""
+    done = {i: t for i, t in row.tasks.items() if t.completed}
+    final = row.plan.output_task if row.plan else ""
+    if final in done:
+        return _text(done[final])
+    if status != "partial":
+        return ""
+    used = {d for t in done.values() for d in t.planned.depends_on}
+    return "\n\n".join(f"{i}:\n{_text(t)}" for i, t in done.items() if i not in used)
+
+
+def _text(task: TaskRow) -> str:
+    return task.result.output.text if task.result is not None and task.result.output is not None else ""
+
+
+def answer(row: Row, request_id: str, status: AnswerStatus, error: Error | None, now: int) -> Answer:
+    """The terminal answer to the row's request."""
+    outputs = tuple(
+        TaskInput(task_id=i, output=t.result.output)
+        for i, t in row.tasks.items()
+        if t.result is not None and t.completed and t.result.output is not None
+    )
+    return Answer(
+        request_id=request_id,
+        tenant=row.request.tenant if row.request else "default",
+        status=status,
+        content=_content(row, status),
+        outputs=outputs,
+        error=error,
+        receipt=receipt(row, now),
+    )

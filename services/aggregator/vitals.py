@@ -1,0 +1,105 @@
+"""Health, metrics and heartbeats of the aggregator, on a thread of its own: Quix Streams has the main one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from hocket import __version__
+from hocket.contracts import headers
+from hocket.contracts.records import Heartbeat
+from hocket.kafka.client import codec_of, topics_of
+from hocket.runtime import metrics
+from hocket.runtime.clock import now_ms
+from hocket.runtime.health import Health, serving
+from hocket.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 1.0
+_COUNTERS = {
+    "dispatched": metrics.DISPATCHED,
+    "answered": metrics.ANSWERED,
+    "dropped": metrics.DROPPED,
+    "forwarded": metrics.FORWARDED,
+    "dead_letter": metrics.AGGREGATOR_DEAD_LETTERS,
+}
+
+
+def count(event: str, label: str) -> None:
+    """Counts what the join did. A step whose transaction aborts is counted again when it is repeated."""
+    _COUNTERS[event].labels(label).inc()
+
+
+class Vitals:
+    """Runs from `with` to its end. Until `watch` it reports an aggregator that is not ready."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._partitions: Callable[[], Sequence[str]] = tuple
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
+        self._started_at = now_ms()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=3)
+
+    def watch(self, partitions: Callable[[], Sequence[str]]) -> None:
+        """From now on ready while `partitions` (topic/partition of all it holds, recovered) is not empty."""
+        self._partitions = partitions
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        except Exception:  # the join goes on without its health page; the supervisor sees the page gone
+            log.exception("health and heartbeats of the aggregator have stopped")
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        health = Health()
+        health.add("partitions", lambda: bool(self._partitions()))
+        async with serving(self._settings, health), asyncio.TaskGroup() as together:
+            beats = together.create_task(self._beat())
+            await self._stop.wait()
+            beats.cancel()
+
+    async def _beat(self) -> None:
+        from hocket.kafka.aio import open_producer
+
+        topics, codec = topics_of(self._settings), codec_of(self._settings)
+        worker = f"{self._settings.instance}/aggregator"
+        async with open_producer(self._settings, f"hocket-{self._settings.instance}-vitals") as producer:
+            while True:
+                beat = self._heartbeat(worker)
+                head = headers.event_headers(
+                    record="Heartbeat",
+                    event_id=f"{worker}/{beat.at}",
+                    source=worker,
+                    subject=worker,
+                    at_ms=beat.at,
+                    trace=headers.traceparent(None, worker),
+                )
+                topic = topics.heartbeats
+                await producer.post(topic, worker.encode(), codec.encode(beat, topic), head)
+                await asyncio.sleep(_EVERY_S)
+
+    def _heartbeat(self, worker: str) -> Heartbeat:
+        return Heartbeat(
+            worker=worker,
+            service="aggregator",
+            started_at=self._started_at,
+            at=now_ms(),
+            partitions=tuple(self._partitions()),
+            version=__version__,
+        )
