@@ -1,0 +1,184 @@
+"""What happens to one record: decode, handle, send the outcome. Returns only when the outcome is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from hocket.contracts import headers
+from hocket.contracts.codec import CodecError
+from hocket.contracts.records import Task
+from hocket.core.poison import DeadRatio
+from hocket.kafka.log import Raw, TooLarge
+from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
+from hocket.runtime import metrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """Where a task came from. `emit` sends progress: it never waits, and drops when Kafka is too slow."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    trace: str
+    received_at_ms: int
+    emit: Callable[[Outgoing], None]
+
+
+Handler = Callable[[Task, Delivery], Awaitable[Sequence[Outgoing]]]
+"""Does the task and returns its outcome. Must not block the event loop. May be cancelled."""
+OnCrash = Callable[[Task, Delivery, Exception], Sequence[Outgoing]]
+"""What to send when the handler raised, so that the request is answered. TooLarge has kind too_large."""
+
+
+class StreamPoisonedError(Exception):
+    """Most records of a topic cannot be read, so its consumer stopped; the message says who must act."""
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """What a desk has done since its start."""
+
+    completed: int = 0
+    failed: int = 0
+    dead_letters: int = 0
+    seconds: float = 0.0
+
+    @property
+    def mean_millis(self) -> float | None:
+        """Average time per task; None before the first."""
+        tasks = self.completed + self.failed
+        return 1000 * self.seconds / tasks if tasks else None
+
+
+class Desk:
+    """Processes records of one task topic, any number at once."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        handler: Handler,
+        on_crash: OnCrash,
+        dead_letters: str,
+        who: str,
+        specialty: str,
+        clock: Callable[[], int],
+    ) -> None:
+        self.counts = Counts()
+        self._outbox = outbox
+        self._handler = handler
+        self._on_crash = on_crash
+        self._dead_letters = dead_letters
+        self._who = who
+        self._specialty = specialty
+        self._clock = clock
+        self._ratio = DeadRatio()
+
+    async def process(self, raw: Raw) -> None:
+        """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
+        received_at = self._clock()
+        try:
+            task = await self._outbox.decode(raw.value, Task)
+        except CodecError as e:
+            self._ratio.add(dead=True)
+            if self._ratio.too_many:
+                raise self._poisoned(raw, e) from e
+            await self._bury(raw, kind=e.kind, reason=str(e), trace=headers.traceparent(raw.headers, _text(raw.key)))
+            return
+        self._ratio.add(dead=False)
+        trace = headers.traceparent(raw.headers, task.request_id)
+        delivery = Delivery(
+            topic=raw.topic,
+            partition=raw.partition,
+            offset=raw.offset,
+            key=_text(raw.key),
+            trace=trace,
+            received_at_ms=received_at,
+            emit=lambda outgoing: self._outbox.emit(outgoing, trace),
+        )
+        await self._run(task, delivery, raw)
+
+    async def _run(self, task: Task, delivery: Delivery, raw: Raw) -> None:
+        metrics.STARTED.labels(self._specialty).inc()
+        began = time.monotonic()
+        messages, failed = await self._outcome(task, delivery, raw)
+        await self._outbox.send(messages)
+        seconds = time.monotonic() - began
+        metrics.SECONDS.labels(self._specialty).observe(seconds)
+        (metrics.FAILED if failed else metrics.COMPLETED).labels(self._specialty).inc()
+        self.counts.seconds += seconds
+        self.counts.failed += failed
+        self.counts.completed += not failed
+
+    async def _outcome(self, task: Task, delivery: Delivery, raw: Raw) -> tuple[list[Message], bool]:
+        """What to send, and whether the task failed: a record that carries an error says so."""
+        error: Exception
+        try:
+            outgoing = await self._handler(task, delivery)
+            messages = [await self._outbox.encode(o, delivery.trace) for o in outgoing]
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            if me is None or me.cancelling():
+                raise
+            # Nobody cancelled this task, so the handler did it to itself; its offset must not hang for ever.
+            error = RuntimeError("the handler was cancelled from within")
+        except Exception as e:  # noqa: BLE001 - a defect harms only its own task: dead letter and failed outcome
+            error = e
+        else:
+            return messages, any(getattr(o.record, "error", None) is not None for o in outgoing)
+        kind = error.kind if isinstance(error, TooLarge) else "crashed"
+        log.error("task %s of %s: %s", task.task_id, task.request_id, kind, exc_info=error)
+        reason = f"{type(error).__name__}: {error}"
+        await self._bury(raw, kind=kind, reason=reason, trace=delivery.trace)
+        return await self._after_crash(task, delivery, error), True
+
+    async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
+        try:
+            return [await self._outbox.encode(o, delivery.trace) for o in self._on_crash(task, delivery, error)]
+        except Exception:  # the dead letter, written before, is what remains of the task
+            log.exception("no failed outcome can be sent for task %s of %s", task.task_id, task.request_id)
+            return []
+
+    async def _bury(self, raw: Raw, *, kind: str, reason: str, trace: str) -> None:
+        letter = dead_letter(raw, kind=kind, reason=reason, service=self._who, at_ms=self._clock())
+        outgoing = Outgoing(
+            topic=self._dead_letters,
+            key=_text(raw.key),
+            record=letter,
+            event_id=f"{raw.topic}/{raw.partition}/{raw.offset}",
+        )
+        try:
+            message = await self._outbox.encode(outgoing, trace, DEAD_LETTER_BYTES)
+        except TooLarge:
+            cut = {
+                "value": None,
+                "reason": f"{reason} (its {len(raw.value or b'')} bytes do not fit in here: see there)",
+            }
+            outgoing = Outgoing(
+                topic=outgoing.topic, key=outgoing.key, record=letter.model_copy(update=cut), event_id=outgoing.event_id
+            )
+            message = await self._outbox.encode(outgoing, trace, DEAD_LETTER_BYTES)
+        keyed = Message(topic=message.topic, key=raw.key, value=message.value, headers=message.headers)
+        await self._outbox.send([keyed])
+        self.counts.dead_letters += 1
+        metrics.DEAD_LETTERS.labels(self._specialty, kind).inc()
+        log.warning("dead letter: %s/%d offset %d: %s: %s", raw.topic, raw.partition, raw.offset, kind, reason)
+
+    def _poisoned(self, raw: Raw, last: CodecError) -> StreamPoisonedError:
+        return StreamPoisonedError(
+            f"{self._ratio.dead} of the last {self._ratio.seen} records of {raw.topic} cannot be read, so nothing more "
+            "is taken from it. Its producer must be mended, or this worker updated. The last one, partition "
+            f"{raw.partition} offset {raw.offset}: {last}"
+        )
+
+
+def _text(key: bytes | None) -> str:
+    return (key or b"").decode(errors="replace")

@@ -1,0 +1,154 @@
+"""What leaves a consumer: outcomes that must be safe before anything is committed, and progress that may get lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hocket.contracts.codec import Codec, RegistryError
+from hocket.contracts.headers import Headers, event_headers
+from hocket.contracts.records import DeadLetter, Record
+from hocket.kafka.client import MAX_RECORD_BYTES
+from hocket.kafka.log import Producer, Raw, TooLarge
+
+log = logging.getLogger(__name__)
+
+MAX_PROGRESS = 1000
+"""Progress records that wait to be written; beyond that they are dropped and counted."""
+_REGISTRY_PAUSE_S = 1.0
+_MARK = 5  # bytes of a value that show which schema it needs
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A record to send. `event_id` is derived from what it is about, so that a repetition carries the same id."""
+
+    topic: str
+    key: str
+    record: Record
+    event_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """An encoded record, ready to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+DEAD_LETTER_BYTES = 2 * 1024 * 1024 - 16 * 1024
+"""Stays clear of the limit of the topic `dead-letters`."""
+
+
+def dead_letter(raw: Raw, *, kind: str, reason: str, service: str, at_ms: int) -> DeadLetter:
+    """The record with everything needed to fix and replay it. Of headers with one name, the last is kept."""
+    return DeadLetter(
+        topic=raw.topic,
+        partition=raw.partition,
+        offset=raw.offset,
+        key=raw.key,
+        value=raw.value,
+        headers={name: value or b"" for name, value in raw.headers},
+        kind=kind,
+        reason=reason,
+        service=service,
+        timestamp=max(0, raw.timestamp),
+        at=at_ms,
+    )
+
+
+class Outbox:
+    """Encodes and writes records of one source; `source` is `<service>/<worker>`."""
+
+    def __init__(
+        self, *, producer: Producer, codec: Codec, source: str, clock: Callable[[], int], on_drop: Callable[[], object]
+    ) -> None:
+        self._producer = producer
+        self._codec = codec
+        self._source = source
+        self._clock = clock
+        self._on_drop = on_drop
+        self._known: set[object] = set()
+        self._progress: asyncio.Queue[tuple[Outgoing, str]] = asyncio.Queue(MAX_PROGRESS)
+        self.dropped = 0
+
+    async def encode(self, outgoing: Outgoing, trace: str, limit: int = MAX_RECORD_BYTES) -> Message:
+        """The record's bytes and headers. Waits while a schema registry is out of reach. Raises TooLarge."""
+        name = type(outgoing.record).__name__
+        value = await self._patiently(
+            (outgoing.topic, name), lambda: self._codec.encode(outgoing.record, outgoing.topic)
+        )
+        if len(value) > limit:
+            raise TooLarge(f"the {name} has {len(value)} bytes, at most {limit} can be sent through {outgoing.topic}")
+        return Message(
+            topic=outgoing.topic,
+            key=outgoing.key.encode(),
+            value=value,
+            headers=event_headers(
+                record=re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(),
+                event_id=outgoing.event_id,
+                source=self._source,
+                subject=outgoing.key,
+                at_ms=self._clock(),
+                trace=trace,
+            ),
+        )
+
+    async def decode(self, value: bytes | None, expected: type[R]) -> R:
+        """The record in the bytes. Waits while a schema registry is out of reach. Raises CodecError."""
+        return await self._patiently((value or b"")[:_MARK], lambda: self._codec.decode(value, expected))
+
+    async def _patiently(self, schema: object, call: Callable[[], T]) -> T:
+        """Runs the codec; in a thread the first time that it sees a schema, because a registry may have to be asked."""
+        if schema in self._known:
+            return call()
+        while True:
+            try:
+                found = await asyncio.to_thread(call)
+            except RegistryError as e:
+                log.warning("%s; trying again", e)
+                await asyncio.sleep(_REGISTRY_PAUSE_S)
+            else:
+                self._known.add(schema)
+                return found
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Returns when all of them are safe. Raises TooLarge, KafkaRefused."""
+        await asyncio.gather(*(self._producer.send(m.topic, m.key, m.value, m.headers) for m in messages))
+
+    def emit(self, outgoing: Outgoing, trace: str) -> None:
+        """Queues a progress record; never waits. Drops it when Kafka is too slow."""
+        try:
+            self._progress.put_nowait((outgoing, trace))
+        except asyncio.QueueFull:
+            self._drop("Kafka is too slow")
+
+    async def write_progress(self) -> None:
+        """Writes queued progress until cancelled."""
+        while True:
+            outgoing, trace = await self._progress.get()
+            try:
+                message = await self.encode(outgoing, trace)
+                await self._producer.post(message.topic, message.key, message.value, message.headers)
+            except TooLarge as e:
+                self._drop(str(e))
+            finally:
+                self._progress.task_done()
+
+    async def progress_written(self) -> None:
+        """Returns when nothing is queued any more."""
+        await self._progress.join()
+
+    def _drop(self, why: str) -> None:
+        self.dropped += 1
+        self._on_drop()
+        log.debug("progress not written: %s", why)

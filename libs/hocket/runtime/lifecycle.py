@@ -1,0 +1,63 @@
+"""From a process's start to its end: logs, signals, health, exit code. One place for all services on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from pydantic import ValidationError
+
+from hocket.runtime.health import Health, serving
+from hocket.runtime.logs import setup_logs
+from hocket.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
+"""Serves until the event is set, and adds its checks to the health."""
+
+
+def run_service(name: str, serve: Serve) -> None:
+    """Runs `serve` until SIGTERM or SIGINT, which set its stop event; a second one ends it at once.
+
+    Exits with 2 when a setting is wrong, with 1 when `serve` raised: the message says who must act.
+    """
+    settings = read_settings()
+    setup_logs(settings, service=name, worker=settings.instance)
+    try:
+        asyncio.run(_serve(settings, serve))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as e:  # the process ends here, whatever it was
+        log.critical("%s stops: %s: %s", name, type(e).__name__, e, exc_info=log.isEnabledFor(logging.DEBUG))
+        sys.exit(1)
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Exits with 2 when one is wrong, and says which."""
+    try:
+        return Settings()
+    except ValidationError as e:
+        for fault in e.errors():
+            sys.stderr.write(f"HOCKET_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}\n")
+        sys.exit(2)
+
+
+async def _serve(settings: Settings, serve: Serve) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_now(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)  # the next one has its usual effect
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_now, number)
+    health = Health()
+    async with serving(settings, health) as url:
+        if url:
+            log.info("health and metrics at %s", url)
+        await serve(settings, stop, health)

@@ -1,0 +1,371 @@
+"""The runtime on the in-memory log: what went wrong, and what is in the topics afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from hocket.contracts import headers
+from hocket.contracts.codec import Codec
+from hocket.contracts.records import DeadLetter, Error, Progress, Result, Task
+from hocket.contracts.topics import Topics
+from hocket.kafka.log import TooLarge
+from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
+from hocket.runtime.settings import Settings
+from hocket.testing.log import FakeLog, partition_of
+
+TOPICS = Topics("t-")
+TOPIC = TOPICS.tasks("writing")
+GROUP = "t-hocket-worker-writing"
+CODEC = Codec()
+NOW = 1_700_000_000_000
+
+
+def task(name: str) -> Task:
+    return Task(
+        request_id=name, task_id="a", specialty="writing", instruction="write", deadline=None, dispatched_at=NOW
+    )
+
+
+def result(t: Task, *, text: str = "", error: Error | None = None) -> Outgoing:
+    record = Result(
+        request_id=t.request_id,
+        task_id=t.task_id,
+        specialty=t.specialty,
+        status="failed" if error else "completed",
+        error=error,
+        worker="w",
+        why=text or None,
+        started_at=NOW,
+        ended_at=NOW,
+    )
+    return Outgoing(topic=TOPICS.results, key=t.request_id, record=record, event_id=f"{t.request_id}/a/result")
+
+
+def crashed(t: Task, delivery: object, error: Exception) -> list[Outgoing]:
+    return [result(t, error=Error(kind=getattr(error, "kind", "internal"), message=str(error)))]
+
+
+class Desk:
+    """A handler that ends a task only when it is told to."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+
+    async def __call__(self, t: Task, delivery: object) -> list[Outgoing]:
+        self.started.append(t.request_id)
+        await self.gates.setdefault(t.request_id, asyncio.Event()).wait()
+        return [result(t)]
+
+    def finish(self, *names: str) -> None:
+        for name in names:
+            self.gates.setdefault(name, asyncio.Event()).set()
+
+
+async def at_once(t: Task, delivery: object) -> list[Outgoing]:
+    return [result(t)]
+
+
+def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int = 8) -> Runtime:
+    return Runtime(
+        settings=Settings(grace_seconds=2.0),
+        topics=TOPICS,
+        codec=CODEC,
+        topic=TOPIC,
+        group=GROUP,
+        service="worker",
+        worker=worker,
+        handler=handler,  # type: ignore[arg-type]
+        on_crash=crashed,
+        producer=log.producer(),
+        consumer=log.consumer(TOPIC, GROUP),
+        concurrency=concurrency,
+        clock=lambda: NOW,
+    )
+
+
+@asynccontextmanager
+async def running(runtime: Runtime) -> AsyncIterator[Runtime]:
+    task = asyncio.create_task(runtime.run())
+    try:
+        yield runtime
+        await runtime.stop(1)
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(met: Callable[[], bool], seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not met():
+            await asyncio.sleep(0.005)
+
+
+def put(log: FakeLog, *names: str) -> None:
+    for name in names:
+        log.append(TOPIC, name.encode(), CODEC.encode(task(name), TOPIC))
+
+
+def results(log: FakeLog) -> list[Result]:
+    return [CODEC.decode(r.value, Result) for r in log.records(TOPICS.results)]
+
+
+def dead(log: FakeLog) -> list[DeadLetter]:
+    return [CODEC.decode(r.value, DeadLetter) for r in log.records(TOPICS.dead_letters)]
+
+
+def total_committed(log: FakeLog) -> int:
+    return sum(log.committed(GROUP, TOPIC).values())
+
+
+async def test_a_task_becomes_a_result_with_its_trace_and_is_committed():
+    log = FakeLog()
+    trace = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    log.append(TOPIC, b"r1", CODEC.encode(task("r1"), TOPIC), [("traceparent", trace.encode())])
+    async with running(make(log, at_once)) as runtime:
+        await until(lambda: total_committed(log) == 1)
+        assert runtime.joined
+        assert (runtime.stats.completed, runtime.stats.in_flight) == (1, 0)
+    [raw] = log.records(TOPICS.results)
+    assert (raw.key, headers.get(raw.headers, "traceparent")) == (b"r1", trace)
+    assert headers.get(raw.headers, "ce_source") == "/hocket/worker/w"
+    assert headers.get(raw.headers, "ce_type") == "hocket.result"
+    assert raw.partition == partition_of(b"r1", 4)
+
+
+async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b", "c")
+    async with running(make(log, desk)):
+        await until(lambda: len(desk.started) == 3)
+        desk.finish("c", "b")
+        await until(lambda: len(results(log)) == 2)
+        await asyncio.sleep(0.15)
+        assert log.committed(GROUP, TOPIC).get(0, 0) == 0
+        desk.finish("a")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 3)
+    assert [r.request_id for r in results(log)] == ["c", "b", "a"]
+
+
+async def test_nothing_is_committed_before_the_result_is_acknowledged():
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    async with running(make(log, at_once)):
+        log.down = True
+        await asyncio.sleep(0.3)
+        assert log.committed(GROUP, TOPIC).get(0, 0) == 0
+        log.down = False
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 1)
+    assert len(results(log)) == 1
+
+
+async def test_a_crash_before_the_commit_makes_the_next_member_repeat():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b")
+    first = make(log, desk)
+    doomed = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    await first._consumer.kill()  # type: ignore[attr-defined]
+    desk.finish("b")
+    await until(lambda: len(results(log)) == 1)
+    async with running(make(log, at_once, worker="w2")):
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 2)
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+    assert {r.request_id for r in results(log)} == {"a", "b"}
+
+
+async def test_poison_becomes_a_dead_letter_with_its_bytes_and_the_rest_goes_on():
+    log = FakeLog(partitions=1, now_ms=lambda: 77)
+    log.append(TOPIC, b"\xff", b"not avro", [("a", b"1"), ("b", None)])
+    put(log, "good")
+    async with running(make(log, at_once)):
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 2)
+    [letter] = dead(log)
+    assert (letter.topic, letter.partition, letter.offset) == (TOPIC, 0, 0)
+    assert (letter.key, letter.value, letter.headers) == (b"\xff", b"not avro", {"a": b"1", "b": b""})
+    assert (letter.kind, letter.service, letter.timestamp, letter.at) == ("undecodable", "worker/w", 77, NOW)
+    assert "C3 01" in letter.reason
+    assert [r.request_id for r in results(log)] == ["good"]
+
+
+async def test_a_record_of_another_type_is_invalid():
+    log = FakeLog(partitions=1)
+    log.append(TOPIC, b"k", CODEC.encode(result(task("x")).record, TOPIC))
+    async with running(make(log, at_once)):
+        await until(lambda: total_committed(log) == 1)
+    assert [d.kind for d in dead(log)] == ["invalid"]
+
+
+async def test_a_handler_that_raises_is_answered_and_dead_lettered():
+    async def broken(t: Task, delivery: object) -> list[Outgoing]:
+        raise ZeroDivisionError("oh")
+
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    async with running(make(log, broken)) as runtime:
+        await until(lambda: total_committed(log) == 1)
+        assert (runtime.stats.failed, runtime.stats.dead_letters) == (1, 1)
+    [r] = results(log)
+    assert r.error is not None
+    assert r.error.message == "oh"
+    assert [(d.kind, d.reason) for d in dead(log)] == [("crashed", "ZeroDivisionError: oh")]
+
+
+async def test_a_handler_that_cancels_itself_does_not_hold_its_partition():
+    async def weary(t: Task, delivery: object) -> list[Outgoing]:
+        raise asyncio.CancelledError
+
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    async with running(make(log, weary)):
+        await until(lambda: total_committed(log) == 1)
+    assert [d.kind for d in dead(log)] == ["crashed"]
+    assert len(results(log)) == 1
+
+
+async def test_an_outcome_that_is_too_large_is_never_sent():
+    async def wordy(t: Task, delivery: object) -> list[Outgoing]:
+        return [result(t, text="x" * 1_000_000)]
+
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    async with running(make(log, wordy)):
+        await until(lambda: total_committed(log) == 1)
+    [r] = results(log)
+    assert r.error is not None
+    assert r.error.kind == TooLarge.kind
+    assert [d.kind for d in dead(log)] == ["too_large"]
+
+
+async def test_when_on_crash_fails_too_the_dead_letter_remains():
+    async def broken(t: Task, delivery: object) -> list[Outgoing]:
+        raise RuntimeError("one")
+
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    runtime = make(log, broken)
+    runtime._desk._on_crash = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
+    async with running(runtime):
+        await until(lambda: total_committed(log) == 1)
+    assert (len(dead(log)), results(log)) == (1, [])
+
+
+async def test_progress_is_sent_without_waiting_and_dropped_when_full():
+    async def chatty(t: Task, delivery: object) -> list[Outgoing]:
+        for i in range(1500):
+            record = Progress(request_id=t.request_id, kind="text", text=str(i), at=NOW)
+            delivery.emit(Outgoing(topic=TOPICS.progress, key="a", record=record, event_id=str(i)))  # type: ignore[attr-defined]
+        return [result(t)]
+
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    async with running(make(log, chatty)) as runtime:
+        await until(lambda: total_committed(log) == 1)
+        await until(lambda: len(log.records(TOPICS.progress)) == 1000)
+        assert runtime.stats.progress_dropped == 500
+    texts = [CODEC.decode(r.value, Progress).text for r in log.records(TOPICS.progress)]
+    assert texts == [str(i) for i in range(1000)]
+
+
+async def test_a_bounded_number_is_held_and_polling_goes_on_while_full():
+    log, desk = FakeLog(), Desk()
+    put(log, *(f"r{i}" for i in range(100)))
+    async with running(make(log, desk, concurrency=4)) as runtime:
+        await until(lambda: runtime.stats.queued == 4)
+        before = runtime._consumer.polls  # type: ignore[attr-defined]
+        await asyncio.sleep(2.3)
+        assert (runtime.stats.in_flight, runtime.stats.queued) == (4, 4)
+        assert runtime._consumer.polls >= before + 1  # type: ignore[attr-defined]
+        desk.finish(*(f"r{i}" for i in range(100)))
+        await until(lambda: total_committed(log) == 100)
+    assert len(results(log)) == 100
+
+
+async def test_a_stream_of_rubbish_stops_the_consumer_instead_of_being_emptied():
+    log = FakeLog(partitions=1)
+    for i in range(200):
+        log.append(TOPIC, b"k", b"rubbish %d" % i)
+    with pytest.raises(StreamPoisonedError, match="cannot be read"):
+        await make(log, at_once, concurrency=4).run()
+    assert len(dead(log)) < 25
+    assert log.committed(GROUP, TOPIC)[0] == len(dead(log))
+
+
+async def test_a_revoked_partition_is_forgotten_and_its_outcome_is_sent_all_the_same():
+    log, desk = FakeLog(partitions=2), Desk()
+    names = [f"r{i}" for i in range(12)]
+    put(log, *names)
+    async with running(make(log, desk, concurrency=20)) as first:
+        await until(lambda: len(desk.started) == 12)
+        async with running(make(log, desk, worker="w2", concurrency=20)) as second:
+            await until(lambda: first.partitions == (0,) and second.partitions == (1,))
+            moved = [n for n in names if partition_of(n.encode(), 2) == 1]
+            await until(lambda: len(desk.started) == 12 + len(moved))  # only the other member repeats
+            assert sorted(desk.started[12:]) == sorted(moved)
+            assert first.stats.in_flight == 12
+            desk.finish(*names)
+            await until(lambda: total_committed(log) == 12)
+            assert first.stats.commit_failures == 0
+    assert {r.request_id for r in results(log)} == set(names)
+    assert len(results(log)) == 12 + len(moved)
+
+
+async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b")
+    async with running(make(log, desk)) as runtime:
+        await until(lambda: len(desk.started) == 2)
+        await log.rebalance(GROUP)
+        await log.rebalance(GROUP)
+        put(log, "c")
+        await until(lambda: len(desk.started) == 3)
+        desk.finish("a", "b", "c")
+        await until(lambda: total_committed(log) == 3)
+        assert runtime.stats.completed == 3
+    assert desk.started == ["a", "b", "c"]
+
+
+async def test_stopping_finishes_what_runs_and_takes_nothing_more():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b", "c", "d")
+    runtime = make(log, desk, concurrency=2)
+    run = asyncio.create_task(runtime.run())
+    await until(lambda: len(desk.started) == 2)
+    stop = asyncio.create_task(runtime.stop(5))
+    await asyncio.sleep(0.05)
+    assert not runtime.joined
+    desk.finish("a", "b")
+    await stop
+    await run
+    assert desk.started == ["a", "b"]
+    assert log.committed(GROUP, TOPIC) == {0: 2}
+    assert log.group(GROUP).members == []
+
+
+async def test_what_does_not_end_within_the_grace_is_left_to_the_next_member():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b")
+    runtime = make(log, desk)
+    run = asyncio.create_task(runtime.run())
+    await until(lambda: len(desk.started) == 2)
+    desk.finish("b")
+    await runtime.stop(0.2)
+    await run
+    assert [r.request_id for r in results(log)] == ["b"]
+    assert log.committed(GROUP, TOPIC).get(0, 0) == 0
+    assert dead(log) == []
+
+
+async def test_an_idle_consumer_steps_over_transaction_markers():
+    log = FakeLog(partitions=1)
+    put(log, "a")
+    log.marker(TOPIC, 0)
+    async with running(make(log, at_once)):
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 2)
+    assert len(results(log)) == 1
