@@ -1,0 +1,50 @@
+"""What a local engine is handed, and the two ways in which it may honestly refuse.
+
+An engine is `def run(work: Work) -> dict[str, Any]` in `services/workers/<specialty>/local.py`: synchronous,
+deterministic, and never the author of a text. What it returns is the specialty's output record as plain data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One attachment, already fetched."""
+
+    name: str
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """The output of a task that this one depends on."""
+
+    task_id: str
+    specialty: str
+    output: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A task as an engine sees it. `text` is the request's own text; `options` is the plan's `with`."""
+
+    task_id: str
+    specialty: str
+    instruction: str
+    text: str = ""
+    documents: tuple[Document, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    constants: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    workflow: str | None = None
+
+
+class NeedsModel(Exception):  # noqa: N818 - it is no error of anybody's; the name says what is missing
+    """This cannot be done honestly without a model. The message is one sentence that says what is missing."""
+
+
+class BadInput(Exception):  # noqa: N818 - named for what is at fault
+    """The input is at fault. The message tells the client what to change."""

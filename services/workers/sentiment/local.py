@@ -1,0 +1,81 @@
+"""The local sentiment engine: VADER, sentence by sentence. It reads English only and says so."""
+
+import functools
+import threading
+from typing import Any
+
+from hocket.core.work import BadInput, NeedsModel, Work
+from services.workers.documents import readings
+from services.workers.language import NAMES, language_of
+from services.workers.sentences import sentences
+
+MAX_SENTENCES = 2_000
+_REASONS = 5
+_LABELLED = 0.05  # VADER's own limits of "neutral"
+_STRONG, _WEAK = 0.6, 0.3
+_lock = threading.Lock()
+
+
+def run(work: Work) -> dict[str, Any]:
+    """Judge the mail's or text's own words: a quoted price list or a header has no sentiment."""
+    found = [sentence for reading in readings(work) for sentence in sentences(reading.body)][:MAX_SENTENCES]
+    if not found:
+        raise BadInput("There is no sentence whose sentiment could be judged.")
+    language = language_of(" ".join(found))
+    if language in ("de", "fr"):
+        raise NeedsModel(f"The local sentiment engine reads English only, and this text looks {NAMES[language]}.")
+    scores = [_score(sentence) for sentence in found]
+    if language == "other" and not any(scores):
+        raise NeedsModel("The local sentiment engine reads English only, and knows no word of this text.")
+    score = _overall(scores)
+    label = "negative" if score <= -_LABELLED else "positive" if score >= _LABELLED else "neutral"
+    return {
+        "label": label,
+        "score": round(score, 4),
+        "intensity": _intensity(score, scores, label),
+        "reasons": _reasons(found, scores, label),
+        "language": "en" if language == "other" else language,
+    }
+
+
+def _score(sentence: str) -> float:
+    with _lock:
+        analyser = _analyser()
+    return float(analyser.polarity_scores(sentence)["compound"])
+
+
+@functools.cache
+def _analyser() -> Any:
+    # Loads a lexicon, so only when first used.
+    from vaderSentiment.vaderSentiment import (
+        SentimentIntensityAnalyzer,
+    )
+
+    return SentimentIntensityAnalyzer()
+
+
+def _overall(scores: list[float]) -> float:
+    """The mean weighted by strength: ten plain sentences of fact do not calm one angry one."""
+    weight = sum(abs(score) for score in scores)
+    return sum(score * abs(score) for score in scores) / weight if weight else 0.0
+
+
+def _intensity(score: float, scores: list[float], label: str) -> str:
+    """How strongly it is said, by the overall score and the three strongest sentences that agree with it."""
+    if label == "neutral":
+        return "low"
+    side = sorted((abs(one) for one in scores if one * score > 0), reverse=True)[:3]
+    strength = (abs(score) + sum(side) / len(side)) / 2
+    return "high" if strength >= _STRONG else "medium" if strength >= _WEAK else "low"
+
+
+def _reasons(found: list[str], scores: list[float], label: str) -> list[dict[str, Any]]:
+    """The sentences that pull most towards the label, strongest first; for a neutral text, those that pull at all."""
+    sign = {"negative": -1, "positive": 1}.get(label)
+    pulling = [
+        (score, position)
+        for position, score in enumerate(scores)
+        if abs(score) >= _LABELLED and (sign is None or score * sign > 0)
+    ]
+    pulling.sort(key=lambda item: (-abs(item[0]), item[1]))
+    return [{"text": found[position], "score": round(score, 4)} for score, position in pulling[:_REASONS]]

@@ -1,0 +1,55 @@
+"""services/workers/sentiment/local.py"""
+
+import pytest
+
+from hocket.core.work import BadInput, Document, NeedsModel, Work
+from services.workers.sentiment.local import run
+from tests.support import invoices
+
+
+def of(text: str) -> dict:
+    return run(Work(task_id="sentiment", specialty="sentiment", instruction="", text=text))
+
+
+def test_the_complaint_is_very_negative_and_says_why():
+    data = (invoices.ROOT / "examples" / "complaint.eml").read_bytes()
+    document = Document(name="complaint.eml", media_type="message/rfc822", data=data)
+    record = run(Work(task_id="s", specialty="sentiment", instruction="", documents=(document,)))
+    assert (record["label"], record["intensity"], record["language"]) == ("negative", "high", "en")
+    text = " ".join(data.decode().split())
+    assert all(reason["text"] in text and reason["score"] < 0 for reason in record["reasons"])
+
+
+def test_praise_is_positive():
+    record = of("This is a wonderful machine and I love it. Thank you for the excellent service!")
+    assert record["label"] == "positive"
+    assert record["score"] > 0.5
+    assert record["reasons"][0]["score"] > 0
+
+
+def test_a_plain_statement_is_neutral():
+    record = of("The parcel is on the table in the hall.")
+    assert (record["label"], record["score"], record["intensity"]) == ("neutral", 0.0, "low")
+    assert record["reasons"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Ich bin sehr enttäuscht von dem Gerät und möchte mein Geld zurück.", "German"),
+        ("Je suis très déçu par la machine et je demande le remboursement.", "French"),
+    ],
+)
+def test_other_languages_need_a_model(text, language):
+    with pytest.raises(NeedsModel, match=f"reads English only, and this text looks {language}"):
+        of(text)
+
+
+def test_unknown_words_need_a_model():
+    with pytest.raises(NeedsModel, match="English only"):
+        of("Dzień dobry, proszę czekać.")
+
+
+def test_no_text_is_bad_input():
+    with pytest.raises(BadInput):
+        of("  ")
