@@ -1,0 +1,45 @@
+"""Whether and when a failed call is tried again. Pure: the time is an argument, nobody sleeps here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+SCHEDULE_MS = (500, 2_000)
+"""Waits before the second and the third try; there is no fourth."""
+MAX_WAIT_MS = 60_000
+"""A provider that asks for a longer pause is left alone: another engine, or the aggregator, takes the task."""
+
+
+class Failure(Protocol):
+    """What the decision needs to know about a failed call."""
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later."""
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """How long the provider asked to be left alone; None when it did not say."""
+
+
+def decide(
+    failure: Failure,
+    *,
+    attempt: int,
+    now_ms: int,
+    deadline_ms: int | None,
+    schedule: Sequence[int] = SCHEDULE_MS,
+) -> int | None:
+    """Milliseconds to wait before the next try, or None to give up.
+
+    `attempt` is the number of tries made so far, 1 after the first. A provider's Retry-After is honoured when it is
+    longer than the schedule's wait; one that ends at or after the deadline, or beyond MAX_WAIT_MS, means giving up at
+    once, because the wait could not pay.
+    """
+    if not failure.retryable or attempt > len(schedule):
+        return None
+    wait = max(schedule[attempt - 1], failure.retry_after_ms or 0)
+    if wait > MAX_WAIT_MS or (deadline_ms is not None and now_ms + wait >= deadline_ms):
+        return None
+    return wait

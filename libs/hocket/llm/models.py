@@ -1,0 +1,111 @@
+"""Which providers are there, which model an alias means, and one call to it. Keys come from the environment only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hocket.contracts.records import Usage
+from hocket.llm.anthropic import BASE_URL as ANTHROPIC_URL
+from hocket.llm.anthropic import Anthropic
+from hocket.llm.base import ModelCall, ModelReply, Provider
+from hocket.llm.catalogue import CatalogueError, Entry, load_catalogue
+from hocket.llm.openai import BASE_URL as OPENAI_URL
+from hocket.llm.openai import OpenAI
+from hocket.llm.prices import Tokens, usage_of
+from hocket.llm.wire import Bill, Endpoint
+from hocket.runtime import clock
+
+SET_A_KEY = "Set ANTHROPIC_API_KEY or OPENAI_API_KEY."
+"""Who must act, and how, when something needs a model and none is configured."""
+PLACEHOLDER_KEY = "no-key-needed"
+"""Local servers (vLLM, Ollama) want no key, but the SDKs want one to send."""
+_DEFAULT_ORDER = ("anthropic", "openai")
+_URLS = {"anthropic": ANTHROPIC_URL, "openai": OPENAI_URL}
+_TYPES: Mapping[str, type[Anthropic | OpenAI]] = {"anthropic": Anthropic, "openai": OpenAI}
+
+
+@dataclass(kw_only=True)
+class Models:
+    """The providers that can be called, in order of preference, and the catalogue. Nothing is loaded before a call."""
+
+    providers: Mapping[str, Provider]
+    entries: Sequence[Entry] = field(default_factory=load_catalogue)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, *, now_ms: Callable[[], int] = clock.now_ms) -> Models:
+        """The providers with a key (or a base URL, for servers that need none) in the environment.
+
+        HOCKET_PROVIDERS sets the order, comma-separated; only what it names is used. HOCKET_MODELS names a catalogue
+        file of one's own. Raises CatalogueError for a wrong value.
+        """
+        env = os.environ if env is None else env
+        own = env.get("HOCKET_MODELS")
+        entries = load_catalogue(Path(own) if own else None)
+        found: dict[str, Provider] = {}
+        for name in _order(env):
+            endpoint = _endpoint(name, env)
+            if endpoint is not None:
+                bill = _biller(name, entries)
+                found[name] = _TYPES[name](endpoint, bill=bill, now_ms=now_ms)
+        return cls(providers=found, entries=entries)
+
+    def __bool__(self) -> bool:
+        """Whether any provider can be called."""
+        return bool(self.providers)
+
+    def choices(self, alias: str) -> tuple[Entry, ...]:
+        """The models an alias means, the preferred provider's first; empty when no provider with a key has one."""
+        return tuple(e for name in self.providers for e in self.entries if e.provider == name and e.alias == alias)
+
+    def resolve(self, alias: str) -> tuple[Provider, str] | None:
+        """Provider and model id for an alias, or None when no provider with a key has one."""
+        found = self.choices(alias)
+        return (self.providers[found[0].provider], found[0].id) if found else None
+
+    async def call(self, entry: Entry, call: ModelCall) -> ModelReply:
+        """Calls the entry's model, in the form it needs. Raises ModelError; see Provider.call."""
+        fitted = replace(
+            call,
+            model=entry.id,
+            form=entry.form,
+            effort=entry.effort,
+            thinking=entry.thinking,
+            max_output_tokens=min(entry.output_limit, call.max_output_tokens + entry.thinking_tokens),
+        )
+        return await self.providers[entry.provider].call(fitted)
+
+    async def close(self) -> None:
+        """Closes all providers' connections."""
+        for provider in self.providers.values():
+            await provider.close()
+
+
+def _order(env: Mapping[str, str]) -> tuple[str, ...]:
+    given = tuple(p.strip().lower() for p in env.get("HOCKET_PROVIDERS", "").split(",") if p.strip())
+    unknown = [p for p in given if p not in _TYPES]
+    if unknown:
+        raise CatalogueError(f"HOCKET_PROVIDERS: unknown {', '.join(unknown)}; there are {', '.join(_TYPES)}")
+    return given or _DEFAULT_ORDER
+
+
+def _endpoint(name: str, env: Mapping[str, str]) -> Endpoint | None:
+    key = env.get(f"{name.upper()}_API_KEY", "").strip()
+    url = env.get(f"{name.upper()}_BASE_URL", "").strip()
+    if not key and not url:
+        return None
+    allowed = env.get("HOCKET_ALLOW_REAL_MODELS", "1").strip().lower() not in ("0", "false", "no")
+    return Endpoint(key=key or PLACEHOLDER_KEY, base_url=url or _URLS[name], allow_real=allowed)
+
+
+def _biller(provider: str, entries: Sequence[Entry]) -> Bill:
+    by_id = {e.id: e for e in entries if e.provider == provider}
+
+    def bill(model: str, tokens: Tokens, started_ms: int, ended_ms: int) -> Usage:
+        # A model that is not in the catalogue has no known price.
+        entry = by_id.get(model) or Entry.model_validate({"provider": provider, "id": model, "alias": "small"})
+        return usage_of(entry, tokens, started_ms=started_ms, ended_ms=ended_ms)
+
+    return bill

@@ -1,0 +1,115 @@
+"""Plans one request: by a model when one is configured, else by the rules of the declared workflows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hocket.contracts.records import Error, Plan, PlanSource, Request, Task
+from hocket.contracts.specialties import Specialty
+from hocket.contracts.workflows import Workflow, best_match, expand
+from hocket.core.compile import Compiled, compile_plan
+from hocket.core.plan import PlanLimits
+from hocket.kafka.runtime import Delivery, Outgoing
+from hocket.llm.asking import Asker, Found, Sleep
+from hocket.llm.base import ModelError
+from hocket.llm.models import SET_A_KEY, Models
+from services.planner.decompose import planning_call
+
+PLANNING = "planning"
+"""What the aggregator calls the planner's task, and the last part of its topic."""
+RUNGS = ("frontier", "middle")
+
+
+@dataclass(kw_only=True)
+class Planner:
+    """Turns planning tasks into plans. Safe for any number of tasks at once; holds no state of a request."""
+
+    specialties: Mapping[str, Specialty]
+    workflows: Mapping[str, Workflow]
+    models: Models
+    plans_topic: str
+    worker: str
+    now_ms: Callable[[], int]
+    limits: PlanLimits = field(default_factory=PlanLimits)
+    sleep: Sleep = asyncio.sleep
+
+    async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:  # noqa: ARG002 - the handler's form
+        """The runtime's handler: one plan, or the reason why there is none, for every planning task."""
+        return [self.outgoing(await self.plan(task))]
+
+    def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:  # noqa: ARG002
+        """What the request gets when planning it crashed."""
+        message = f"The planner failed on this request ({type(error).__name__}); its dead letter tells why."
+        started = self.now_ms()
+        return [self.outgoing(self._plan(task, started, error=Error(kind="crashed", message=message)))]
+
+    def outgoing(self, plan: Plan) -> Outgoing:
+        """The plan as a record to send."""
+        event_id = f"{plan.request_id}/plan/{plan.revision}"
+        return Outgoing(topic=self.plans_topic, key=plan.request_id, record=plan, event_id=event_id)
+
+    async def plan(self, task: Task) -> Plan:
+        """The plan for a request. Failures of models are in the plan, none is raised; waits to the deadline at most."""
+        started = self.now_ms()
+        if not self.models:
+            return self._by_rules(task, started) or self._plan(task, started, error=self._needs_model())
+        asker = Asker(models=self.models, now_ms=self.now_ms, deadline_ms=task.deadline, sleep=self.sleep)
+        call = planning_call(task, self.specialties, self.limits)
+        # A plan that stays unsound is no better from a smaller model.
+        found = await asker.climb(RUNGS, call, lambda d: self._compiled(task, d).faults, final={"malformed"})
+        used: dict[str, Any] = {"usage": tuple(asker.ledger.usage)}
+        if isinstance(found, Found):
+            compiled = self._compiled(task, found.data)
+            plan = self._plan(task, started, source="llm", tasks=compiled.tasks, output_task=compiled.output_task)
+            return plan.model_copy(update=used)
+        instead = self._by_rules(task, started)
+        plan = instead or self._plan(task, started, source="llm", error=self._failed(found))
+        return plan.model_copy(update=used)
+
+    def _compiled(self, task: Task, draft: object) -> Compiled:
+        return compile_plan(draft, list(self.specialties), priority=task.priority, limits=self.limits)
+
+    def _by_rules(self, task: Task, started: int) -> Plan | None:
+        request = Request(
+            request_id=task.request_id, text=task.text, attachments=task.attachments, submitted_at=task.dispatched_at
+        )
+        # A replan has seen the rules' plan fail; they would only propose it again.
+        workflow = best_match(list(self.workflows.values()), request) if task.revision == 0 else None
+        if workflow is None:
+            return None
+        tasks = expand(workflow, task.priority)
+        return self._plan(task, started, workflow=workflow.name, tasks=tasks, output_task=workflow.output)
+
+    def _plan(self, task: Task, started: int, *, source: PlanSource = "local", **fields: Any) -> Plan:
+        return Plan(
+            request_id=task.request_id,
+            revision=task.revision,
+            source=source,
+            worker=self.worker,
+            started_at=started,
+            ended_at=max(started, self.now_ms()),
+            **fields,
+        )
+
+    def _needs_model(self) -> Error:
+        names = ", ".join(w.name for w in self.workflows.values() if runs_locally(w, self.specialties))
+        instead = f", or name a workflow that runs without one ({names})" if names else ""
+        mend = SET_A_KEY[0].lower() + SET_A_KEY[1:-1]
+        return Error(kind="needs_model", message=f"This open request needs a model to plan it: {mend}{instead}.")
+
+    def _failed(self, error: ModelError | None) -> Error:
+        if error is None:
+            message = f"No {' or '.join(RUNGS)} model is in the catalogue for the configured providers (HOCKET_MODELS)."
+            return Error(kind="needs_model", message=message)
+        if error.kind == "malformed":
+            return Error(kind="invalid_plan", message=f"The plan was refused: {error.message}")
+        return Error(kind=error.kind, message=error.message, retryable=error.retryable)
+
+
+def runs_locally(workflow: Workflow, specialties: Mapping[str, Specialty]) -> bool:
+    """Whether every task that the workflow needs has an engine that needs no model."""
+    needed = [specialties.get(step.specialty) for step in workflow.tasks if not step.optional]
+    return all(s is not None and s.has_local and "local" in s.ladder["balanced"] for s in needed)

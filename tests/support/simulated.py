@@ -1,0 +1,229 @@
+"""A provider on a loopback port: speaks Anthropic's `/v1/messages` and OpenAI's `/v1/chat/completions`, as scripted.
+
+    def script(request: dict) -> Reply:          # the decoded request body, plus "api": "anthropic" | "openai"
+        return Reply(data={"text": "hello"})     # the arguments of the tool call that was asked for
+
+    async with SimulatedProvider(script) as provider:
+        env = provider.env()                     # ANTHROPIC_BASE_URL, OPENAI_BASE_URL, keys
+
+`log` (and the file `log_path`, one JSON object per line) tells what was asked and when each call started and ended;
+`start_in_thread` serves tests and subprocess set-ups that have no event loop of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the provider answers. With `status` other than 200, an error in the provider's own format."""
+
+    data: Any = None
+    text: str | None = None
+    arguments: str | None = None
+    tool: str | None = None
+    status: int = 200
+    code: str = ""
+    message: str = "scripted"
+    headers: dict[str, str] = field(default_factory=dict)
+    stop: str | None = None
+    refusal: str | None = None
+    raw: str | None = None
+    drop: bool = False
+    delay_s: float = 0.0
+    input_tokens: int = 100
+    cached_tokens: int = 0
+    output_tokens: int = 20
+
+
+@dataclass(kw_only=True)
+class Logged:
+    """One call as the provider saw it. `ended_at` is None while it runs; `outcome`: done, dropped or cancelled."""
+
+    api: str
+    model: str
+    started_at: float
+    ended_at: float | None = None
+    outcome: str = "running"
+    status: int = 0
+    request: dict[str, Any] = field(default_factory=dict)
+
+
+Script = Callable[[dict[str, Any]], "Reply | Awaitable[Reply]"]
+
+
+class SimulatedProvider:
+    """Starts on a free loopback port; see the module's docstring. Times in the log are `time.time()` seconds."""
+
+    def __init__(self, script: Script, *, log_path: Path | None = None) -> None:
+        self.script = script
+        self.log: list[Logged] = []
+        self._log_path = log_path
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Root of the server; the OpenAI SDK wants `/v1` behind it."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def env(self, *apis: str) -> dict[str, str]:
+        """The variables that point Hocket at this server; both providers, or only those named."""
+        urls = {"anthropic": self.base_url, "openai": f"{self.base_url}/v1"}
+        found = {}
+        for api in apis or tuple(urls):
+            found[f"{api.upper()}_BASE_URL"] = urls[api]
+            found[f"{api.upper()}_API_KEY"] = f"sk-test-{api}-key"
+        return found | {"HOCKET_ALLOW_REAL_MODELS": "0"}
+
+    async def start(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/messages", partial(self._handle, "anthropic"))
+        app.router.add_post("/v1/chat/completions", partial(self._handle, "openai"))
+        # Without handler_cancellation aiohttp lets a handler run on after its client has gone.
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.stop()
+
+    def start_in_thread(self) -> Self:
+        """Serves from a thread with an event loop of its own; end it with `stop_thread`."""
+        ready = threading.Event()
+
+        def serve() -> None:
+            self._loop = asyncio.new_event_loop()
+            self._loop.run_until_complete(self.start())
+            ready.set()
+            self._loop.run_forever()
+            self._loop.run_until_complete(self.stop())
+            self._loop.close()
+
+        self._thread = threading.Thread(target=serve, name="simulated-provider", daemon=True)
+        self._thread.start()
+        assert ready.wait(10)
+        return self
+
+    def stop_thread(self) -> None:
+        assert self._loop is not None and self._thread is not None
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _handle(self, api: str, http: web.Request) -> web.StreamResponse:
+        request = json.loads(await http.read()) | {"api": api}
+        logged = Logged(api=api, model=request["model"], started_at=time.time(), request=request)
+        self.log.append(logged)
+        try:
+            given = self.script(request)
+            reply = given if isinstance(given, Reply) else await given
+            await asyncio.sleep(reply.delay_s)
+            logged.outcome, logged.status = ("dropped", 0) if reply.drop else ("done", reply.status)
+            if reply.drop:
+                assert http.transport is not None
+                http.transport.abort()
+            return _response(reply, request)
+        except asyncio.CancelledError:
+            logged.outcome = "cancelled"
+            raise
+        finally:
+            logged.ended_at = time.time()
+            if self._log_path is not None:
+                with self._log_path.open("a") as file:
+                    file.write(json.dumps(asdict(logged)) + "\n")
+
+
+def tool_of(request: dict[str, Any]) -> str:
+    """The name of the tool (or of the JSON schema) that the request asks to be answered with."""
+    if "response_format" in request:
+        return str(request["response_format"]["json_schema"]["name"])
+    tool = request["tools"][0]
+    return str(tool["name"] if request["api"] == "anthropic" else tool["function"]["name"])
+
+
+def prompt_of(request: dict[str, Any]) -> str:
+    """The text of the request's user message."""
+    content = request["messages"][-1]["content"]
+    return content if isinstance(content, str) else "".join(b.get("text", "") for b in content)
+
+
+def _response(reply: Reply, request: dict[str, Any]) -> web.Response:
+    if reply.raw is not None:
+        return web.Response(text=reply.raw, status=reply.status, headers=reply.headers, content_type="application/json")
+    if reply.status != 200:
+        error = {"type": reply.code or "api_error", "code": reply.code or None, "message": reply.message}
+        return web.json_response({"type": "error", "error": error}, status=reply.status, headers=reply.headers)
+    body = _anthropic(reply, request) if request["api"] == "anthropic" else _openai(reply, request)
+    return web.json_response(body, headers=reply.headers)
+
+
+def _anthropic(reply: Reply, request: dict[str, Any]) -> dict[str, Any]:
+    content: list[dict[str, Any]] = []
+    if reply.text is not None:
+        content.append({"type": "text", "text": reply.text})
+    if reply.data is not None:
+        content.append(
+            {"type": "tool_use", "id": "toolu_1", "name": reply.tool or tool_of(request), "input": reply.data}
+        )
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": request["model"],
+        "content": content,
+        "stop_reason": reply.stop or ("tool_use" if reply.data is not None else "end_turn"),
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": reply.input_tokens - reply.cached_tokens,
+            "cache_read_input_tokens": reply.cached_tokens,
+            "cache_creation_input_tokens": 0,
+            "output_tokens": reply.output_tokens,
+        },
+    }
+
+
+def _openai(reply: Reply, request: dict[str, Any]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": reply.refusal}
+    arguments = reply.arguments or (json.dumps(reply.data) if reply.data is not None else None)
+    if arguments is not None and "response_format" in request:
+        message["content"] = arguments
+    elif arguments is not None:
+        function = {"name": reply.tool or tool_of(request), "arguments": arguments}
+        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+    stop = {"max_tokens": "length", "refusal": "content_filter"}.get(reply.stop or "", reply.stop)
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": request["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": stop or ("tool_calls" if arguments else "stop")}],
+        "usage": {
+            "prompt_tokens": reply.input_tokens,
+            "completion_tokens": reply.output_tokens,
+            "total_tokens": reply.input_tokens + reply.output_tokens,
+            "prompt_tokens_details": {"cached_tokens": reply.cached_tokens},
+        },
+    }

@@ -1,0 +1,59 @@
+"""core/retry.py: when to try again, and when to let go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hocket.core.retry import MAX_WAIT_MS, SCHEDULE_MS, decide
+
+
+@dataclass
+class Failed:
+    retryable: bool = True
+    retry_after_ms: int | None = None
+
+
+@pytest.mark.parametrize(("attempt", "wait"), [(1, 500), (2, 2_000), (3, None), (9, None)])
+def test_two_retries_after_half_a_second_and_two(attempt: int, wait: int | None) -> None:
+    assert decide(Failed(), attempt=attempt, now_ms=0, deadline_ms=None) == wait
+
+
+def test_what_cannot_succeed_is_not_tried_again() -> None:
+    assert decide(Failed(retryable=False, retry_after_ms=1), attempt=1, now_ms=0, deadline_ms=None) is None
+
+
+@pytest.mark.parametrize(("asked", "wait"), [(100, 500), (700, 700), (MAX_WAIT_MS, MAX_WAIT_MS), (60_001, None)])
+def test_retry_after_is_honoured_up_to_a_minute(asked: int, wait: int | None) -> None:
+    assert decide(Failed(retry_after_ms=asked), attempt=1, now_ms=0, deadline_ms=None) == wait
+
+
+@pytest.mark.parametrize(("deadline", "wait"), [(1_500, None), (1_501, 500), (900, None)])
+def test_a_wait_that_ends_at_the_deadline_or_later_is_not_begun(deadline: int, wait: int | None) -> None:
+    assert decide(Failed(), attempt=1, now_ms=1_000, deadline_ms=deadline) == wait
+
+
+def test_the_schedule_is_the_callers() -> None:
+    assert decide(Failed(), attempt=3, now_ms=0, deadline_ms=None, schedule=(1, 2, 3)) == 3
+    assert decide(Failed(), attempt=1, now_ms=0, deadline_ms=None, schedule=()) is None
+
+
+@given(
+    st.booleans(),
+    st.none() | st.integers(0, 10**9),
+    st.integers(1, 10),
+    st.integers(0, 10**12),
+    st.none() | st.integers(0, 10**12),
+)
+def test_whatever_comes_a_wait_is_bounded_and_ends_before_the_deadline(
+    retryable: bool, asked: int | None, attempt: int, now: int, deadline: int | None
+) -> None:
+    wait = decide(Failed(retryable, asked), attempt=attempt, now_ms=now, deadline_ms=deadline)
+    if wait is not None:
+        assert retryable
+        assert attempt <= len(SCHEDULE_MS)
+        assert (asked or 0) <= wait <= MAX_WAIT_MS
+        assert deadline is None or now + wait < deadline

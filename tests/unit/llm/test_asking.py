@@ -1,0 +1,139 @@
+"""llm/asking.py: retries, one repair, sideways, up; and everything of it in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from hocket.contracts.records import Usage
+from hocket.llm.asking import Asker, Found
+from hocket.llm.base import ModelCall, ModelError
+from tests.support.scripted import Clock, ScriptedProvider, engines_tried, in_turn, models_of
+
+CALL = ModelCall(
+    model="", system="s", prompt="p", tool_name="t", tool_description="d", tool_schema={}, max_output_tokens=100
+)
+GOOD = {"text": "good"}
+HAIKU, SONNET, LUNA = "anthropic/claude-haiku-5-5", "anthropic/claude-sonnet-5-5", "openai/gpt-6-luna"
+
+
+def check(data: dict[str, Any]) -> Sequence[str]:
+    return [] if data == GOOD else ["text: is missing"]
+
+
+class Scene:
+    def __init__(self, *scripts: Any, deadline_in: int | None = None) -> None:
+        self.clock = Clock()
+        self.providers = [ScriptedProvider(n, s) for n, s in zip(("anthropic", "openai"), scripts, strict=False)]
+        self.asker = Asker(
+            models=models_of(*self.providers),
+            now_ms=self.clock.now_ms,
+            deadline_ms=None if deadline_in is None else self.clock.at_ms + deadline_in,
+            sleep=self.clock.sleep,
+        )
+
+    async def climb(self, *rungs: str, final: Any = ()) -> Any:
+        return await self.asker.climb(rungs, CALL, check, final=final)
+
+    @property
+    def tried(self) -> list[tuple[str, str]]:
+        return engines_tried(self.asker.ledger.attempts)
+
+
+async def test_the_first_good_reply_is_taken() -> None:
+    scene = Scene(in_turn(GOOD))
+    found = await scene.climb("small", "middle")
+    assert isinstance(found, Found)
+    assert (found.data, found.entry.engine) == (GOOD, HAIKU)
+    assert scene.tried == [(HAIKU, "completed")]
+    assert len(scene.asker.ledger.usage) == 1
+
+
+async def test_what_is_retryable_is_retried_twice_on_schedule() -> None:
+    scene = Scene(in_turn(ModelError("overloaded", "x"), ModelError("rate_limited", "y", retry_after_ms=3_000), GOOD))
+    assert isinstance(await scene.climb("small"), Found)
+    assert scene.clock.slept == [0.5, 3.0]
+    assert scene.tried == [(HAIKU, "overloaded"), (HAIKU, "rate_limited"), (HAIKU, "completed")]
+    assert [a.number for a in scene.asker.ledger.attempts] == [1, 2, 3]
+
+
+async def test_a_model_that_cannot_be_had_is_replaced_by_the_next_providers() -> None:
+    scene = Scene(in_turn(ModelError("quota", "x")), in_turn(GOOD))
+    found = await scene.climb("small", "middle")
+    assert found.entry.engine == LUNA
+    assert scene.clock.slept == []
+    assert scene.tried == [(HAIKU, "quota"), (LUNA, "completed")]
+
+
+async def test_a_reply_that_does_not_fit_is_repaired_once_with_its_faults() -> None:
+    scene = Scene(in_turn({}, GOOD))
+    assert isinstance(await scene.climb("small"), Found)
+    assert scene.tried == [(HAIKU, "malformed"), (HAIKU, "completed")]
+    assert "- text: is missing" in scene.providers[0].calls[1].prompt
+    assert len(scene.asker.ledger.usage) == 2
+
+
+async def test_a_reply_without_an_object_is_asked_for_once_more() -> None:
+    scene = Scene(in_turn(ModelError("malformed", "did not call t"), GOOD))
+    assert isinstance(await scene.climb("small"), Found)
+    assert "- did not call t" in scene.providers[0].calls[1].prompt
+
+
+async def test_rejected_quality_climbs_the_ladder_and_does_not_move_sideways() -> None:
+    scene = Scene(in_turn({}, {}, GOOD), in_turn(GOOD))
+    found = await scene.climb("small", "middle")
+    assert found.entry.engine == SONNET
+    assert scene.tried == [(HAIKU, "malformed"), (HAIKU, "malformed"), (SONNET, "completed")]
+    assert scene.providers[1].calls == []
+
+
+async def test_a_final_kind_ends_the_climb() -> None:
+    scene = Scene(in_turn({}), in_turn(GOOD))
+    error = await scene.climb("small", "middle", final={"malformed"})
+    assert isinstance(error, ModelError)
+    assert error.message == f"{HAIKU}: the reply does not fit, even after one repair: text: is missing"
+    assert len(scene.providers[0].calls) == 2
+
+
+async def test_when_all_fail_the_last_failure_is_told() -> None:
+    scene = Scene(in_turn(ModelError("auth", "first")), in_turn(ModelError("auth", "last")))
+    error = await scene.climb("small")
+    assert isinstance(error, ModelError)
+    assert error.message == "last"
+
+
+async def test_without_a_model_there_is_nothing_to_tell() -> None:
+    assert await Scene().climb("small", "frontier") is None
+    assert await Scene(in_turn(GOOD)).climb("gigantic") is None
+
+
+async def test_no_retry_and_no_other_model_begins_after_the_deadline() -> None:
+    scene = Scene(in_turn(ModelError("unavailable", "x")), in_turn(GOOD), deadline_in=400)
+    assert isinstance(await scene.climb("small"), Found), "half a second does not fit, the other provider does"
+    assert scene.clock.slept == []
+
+    def late(_: ModelCall) -> ModelError:
+        scene.clock.at_ms += 1_000
+        return ModelError("timeout", "late")
+
+    scene = Scene(late, in_turn(GOOD), deadline_in=400)
+    assert isinstance(await scene.climb("small", "middle"), ModelError)
+    assert scene.providers[1].calls == []
+
+
+async def test_every_call_knows_the_deadline() -> None:
+    scene = Scene(in_turn(GOOD), deadline_in=5_000)
+    await scene.climb("small")
+    assert scene.providers[0].calls[0].deadline_ms == scene.clock.at_ms + 5_000
+
+
+@pytest.mark.parametrize("kind", ["truncated", "refused"])
+async def test_failed_calls_that_cost_tokens_are_in_the_ledger(kind: Any) -> None:
+    used = Usage(provider="anthropic", model="m", output_tokens=100)
+    scene = Scene(in_turn(ModelError(kind, "x", usage=used), GOOD))
+    found = await scene.climb("small", "middle")
+    assert found.entry.engine == SONNET
+    assert used in scene.asker.ledger.usage
+    assert len(scene.asker.ledger.usage) == 2

@@ -1,0 +1,117 @@
+"""llm/models.py: which providers the environment names, and what an alias means then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hocket.llm.base import ModelCall
+from hocket.llm.catalogue import CatalogueError
+from hocket.llm.models import PLACEHOLDER_KEY, Models, _endpoint
+from hocket.llm.wire import is_loopback
+from tests.support.scripted import ScriptedProvider, in_turn, models_of
+
+CALL = ModelCall(
+    model="", system="s", prompt="p", tool_name="t", tool_description="d", tool_schema={}, max_output_tokens=100
+)
+BOTH = {"ANTHROPIC_API_KEY": "a-key", "OPENAI_API_KEY": "o-key"}
+
+
+@pytest.mark.parametrize(
+    ("env", "names"),
+    [
+        ({}, []),
+        ({"ANTHROPIC_API_KEY": " "}, []),
+        (BOTH, ["anthropic", "openai"]),
+        ({"OPENAI_API_KEY": "k"}, ["openai"]),
+        ({"OPENAI_BASE_URL": "http://localhost:11434/v1"}, ["openai"]),
+        (BOTH | {"HOCKET_PROVIDERS": "openai, anthropic"}, ["openai", "anthropic"]),
+        (BOTH | {"HOCKET_PROVIDERS": "OpenAI"}, ["openai"]),
+    ],
+)
+def test_providers_are_those_with_a_key_or_an_address_in_the_order_wanted(
+    env: dict[str, str], names: list[str]
+) -> None:
+    models = Models.from_env(env)
+    assert list(models.providers) == names
+    assert bool(models) == bool(names)
+    assert [e.provider for e in models.choices("small")] == names
+
+
+def test_an_alias_is_the_preferred_providers_model() -> None:
+    found = Models.from_env(BOTH | {"HOCKET_PROVIDERS": "openai,anthropic"}).resolve("frontier")
+    assert found is not None
+    assert (found[0].name, found[1]) == ("openai", "gpt-6.1-sol")
+    assert Models.from_env({}).resolve("frontier") is None
+    assert Models.from_env(BOTH).resolve("enormous") is None
+
+
+def test_an_unknown_provider_is_told() -> None:
+    with pytest.raises(CatalogueError, match="HOCKET_PROVIDERS: unknown gemini; there are anthropic, openai"):
+        Models.from_env({"HOCKET_PROVIDERS": "gemini"})
+
+
+def test_a_server_without_key_gets_a_placeholder_and_no_key_is_ever_shown() -> None:
+    local = _endpoint("openai", {"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1"})
+    assert local is not None
+    assert local.key == PLACEHOLDER_KEY
+    real = _endpoint("openai", {"OPENAI_API_KEY": "sk-secret"})
+    assert real is not None
+    assert "sk-secret" not in repr(real)
+    assert real.base_url == "https://api.openai.com/v1"
+
+
+@pytest.mark.parametrize(("value", "allowed"), [("0", False), ("false", False), ("1", True), ("", True)])
+def test_real_models_can_be_switched_off(value: str, allowed: bool) -> None:
+    found = _endpoint("anthropic", {"ANTHROPIC_API_KEY": "k", "HOCKET_ALLOW_REAL_MODELS": value})
+    assert found is not None
+    assert found.allow_real is allowed
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:1/v1", True),
+        ("http://[::1]:1", True),
+        ("http://localhost", True),
+        ("https://api.openai.com", False),
+        ("http://localhost.evil.com", False),
+        ("http://127.0.0.1.nip.io", False),
+        ("http://user@10.0.0.1", False),
+        ("nonsense", False),
+    ],
+)
+def test_loopback_is_this_machine_only(url: str, loopback: bool) -> None:
+    assert is_loopback(url) is loopback
+
+
+async def test_a_call_takes_the_form_and_the_room_that_its_model_needs() -> None:
+    provider = ScriptedProvider("anthropic", in_turn({}))
+    models = models_of(provider)
+    for alias in ("small", "frontier"):
+        await models.call(models.choices(alias)[0], CALL)
+    await models.call(models.choices("small")[0], replace(CALL, max_output_tokens=10**9))
+    small, frontier, huge = provider.calls
+    assert (small.model, small.form, small.thinking, small.max_output_tokens) == (
+        "claude-haiku-5-5",
+        "tool",
+        "disabled",
+        100,
+    )
+    assert (frontier.form, frontier.effort, frontier.max_output_tokens) == ("auto", "medium", 8_100)
+    assert huge.max_output_tokens == 128_000
+
+
+async def test_closing_closes_every_provider() -> None:
+    providers = [ScriptedProvider(name, in_turn({})) for name in ("anthropic", "openai")]
+    await models_of(*providers).close()
+    assert all(p.closed for p in providers)
+
+
+def test_a_catalogue_of_ones_own_is_named_by_a_variable(tmp_path: Path) -> None:
+    own = tmp_path / "models.toml"
+    own.write_text('[[models]]\nprovider = "openai"\nid = "qwen3:8b"\nalias = "frontier"\n')
+    env = {"OPENAI_BASE_URL": "http://127.0.0.1:11434/v1", "HOCKET_MODELS": str(own)}
+    assert [e.engine for e in Models.from_env(env).choices("frontier")] == ["openai/qwen3:8b"]

@@ -1,0 +1,253 @@
+"""workers/engine.py: up the ladder, engine by engine; every failure is an outcome, never an exception."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hocket.contracts.specialties import Specialty, load_specialty
+from hocket.core.work import Document, Work
+from hocket.llm.base import ModelCall, ModelError
+from hocket.llm.models import Models
+from hocket.runtime.clock import now_ms
+from services.workers.engine import Engines, Outcome
+from tests.support.scripted import ScriptedProvider, engines_tried, in_turn, models_of
+
+OUTPUT = {
+    "type": "record",
+    "name": "Shout",
+    "fields": [{"name": "text", "type": "string"}, {"name": "loud", "type": "boolean", "default": True}],
+}
+LOCAL = """
+from dataclasses import dataclass
+from hocket.core.work import BadInput, NeedsModel, Work
+
+
+@dataclass
+class Seen:
+    text: str
+
+
+def run(work: Work) -> dict:
+    seen = Seen(work.text)
+    if seen.text == "hard":
+        raise NeedsModel("A joke needs a model.")
+    if seen.text == "bad":
+        raise BadInput("Send a text.")
+    if seen.text == "bug":
+        return {"text": 1 / 0}
+    if seen.text == "stop":
+        return next(iter([]))
+    if seen.text == "wrong":
+        return {"txt": "x"}
+    if seen.text == "slow":
+        import time
+        time.sleep(0.5)
+    return {"text": seen.text.upper()}
+"""
+HAIKU = "anthropic/claude-haiku-5-5"
+Ladder = dict[str, list[str]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    def build(*, local: str | None = LOCAL, ladder: Ladder | None = None) -> Specialty:
+        folder = tmp_path / "shouting"
+        folder.mkdir(exist_ok=True)
+        rungs: Ladder = {
+            "fast": ["local", "small"],
+            "balanced": ["local", "small", "middle"],
+            "best": ["middle", "frontier"],
+        }
+        lines = [f"{s} = {json.dumps(r)}" for s, r in (rungs | (ladder or {})).items()]
+        head = 'name = "shouting"\npurpose = "Shouts."\ntext = "text"\nmax_output_tokens = 100\n[ladder]\n'
+        (folder / "specialty.toml").write_text(head + "\n".join(lines))
+        (folder / "prompt.md").write_text("You shout.")
+        (folder / "output.avsc").write_text(json.dumps(OUTPUT))
+        (folder / "local.py").unlink(missing_ok=True)
+        if local is not None:
+            (folder / "local.py").write_text(local)
+        return load_specialty(folder, builtin=False)
+
+    return build
+
+
+def work(text: str, **more: Any) -> Work:
+    return Work(task_id="t", specialty="shouting", instruction="Shout.", text=text, **more)
+
+
+async def run(
+    specialty: Specialty,
+    task: Work,
+    models: Models | None = None,
+    *,
+    strategy: str = "balanced",
+    left: int | None = None,
+) -> Outcome:
+    engines = Engines(models, now_ms)
+    deadline = None if left is None else now_ms() + left
+    try:
+        return await engines.run(specialty, task, strategy=strategy, deadline_ms=deadline)
+    finally:
+        await engines.close()
+
+
+async def test_the_local_engine_comes_first_and_needs_no_model(make: Any) -> None:
+    found = await run(make(), work("hi"))
+    assert (found.output, found.text, found.error, found.engine) == ({"text": "HI", "loud": True}, "HI", None, "local")
+    assert found.why == "local engine: first on the balanced ladder, no model needed"
+    assert found.usage == ()
+    assert engines_tried(found.attempts) == [("local", "completed")]
+
+
+async def test_what_needs_a_model_and_has_none_says_which_variables_to_set(make: Any) -> None:
+    found = await run(make(), work("hard"))
+    assert found.error is not None
+    assert found.error.kind == "needs_model"
+    assert found.error.message == "A joke needs a model. Set ANTHROPIC_API_KEY or OPENAI_API_KEY."
+    assert not found.error.retryable
+    assert engines_tried(found.attempts) == [("local", "needs_model")]
+
+
+async def test_a_specialty_without_local_engine_says_so_too(make: Any) -> None:
+    found = await run(make(local=None), work("hi"))
+    assert found.error is not None
+    assert found.error.message == (
+        "The specialty shouting needs a model (small, middle). Set ANTHROPIC_API_KEY or OPENAI_API_KEY."
+    )
+    found = await run(make(ladder={"balanced": ["local"]}), work("hard"))
+    assert found.error is not None
+    assert found.error.message.startswith(
+        "A joke needs a model. Add small, middle or frontier to the balanced ladder of"
+    )
+
+
+async def test_needs_model_moves_up_the_ladder(make: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn({"text": "HAHA"}))
+    found = await run(make(), work("hard"), models_of(provider))
+    assert (found.output, found.engine) == ({"text": "HAHA", "loud": True}, HAIKU)
+    assert found.why == f"{HAIKU}: next on the balanced ladder after local (needs_model), small model"
+    assert len(found.usage) == 1
+    assert engines_tried(found.attempts) == [("local", "needs_model"), (HAIKU, "completed")]
+    asked = provider.calls[0]
+    assert asked.system == "You shout."
+    assert "Your task:\nShout." in asked.prompt
+    assert asked.tool_schema["required"] == ["text"]
+
+
+async def test_bad_input_ends_it_although_a_model_is_there(make: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn({"text": "x"}))
+    found = await run(make(), work("bad"), models_of(provider))
+    assert found.error is not None
+    assert (found.error.kind, found.error.message) == ("bad_input", "Send a text.")
+    assert provider.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("bug", "ZeroDivisionError: division by zero"),
+        ("stop", "StopIteration: next() found nothing"),
+        ("wrong", "there is no field 'txt'; text: is missing"),
+    ],
+)
+async def test_an_engine_that_fails_is_named_and_a_model_may_take_over(make: Any, text: str, said: str) -> None:
+    found = await run(make(), work(text))
+    assert found.error is not None
+    assert found.error.kind == "engine_failed"
+    assert said in found.error.message
+    assert "mend " in found.error.message
+    provider = ScriptedProvider("anthropic", in_turn({"text": "X"}))
+    assert (await run(make(), work(text), models_of(provider))).engine == HAIKU
+
+
+async def test_an_engine_that_cannot_be_loaded_is_this_tasks_failure(make: Any) -> None:
+    found = await run(make(local="import nothing_like_it"), work("hi"))
+    assert found.error is not None
+    assert "No module named 'nothing_like_it'" in found.error.message
+
+
+async def test_a_local_engine_that_takes_too_long_is_left_behind(make: Any) -> None:
+    began = time.monotonic()
+    found = await run(make(), work("slow"), left=100)
+    assert found.error is not None
+    assert (found.error.kind, found.error.retryable) == ("timeout", True)
+    assert time.monotonic() - began < 0.4
+
+
+async def test_the_best_ladder_degrades_to_the_local_engine_without_a_model(make: Any) -> None:
+    found = await run(make(), work("hi"), strategy="best")
+    assert found.text == "HI"
+    assert found.why == "local engine: no model of the best ladder is configured, no model needed"
+    down = ScriptedProvider("anthropic", in_turn(ModelError("quota", "empty")))
+    found = await run(make(), work("hi"), models_of(down), strategy="best")
+    assert found.text == "HI"
+    assert "after anthropic/claude-sonnet-5-5 (quota), anthropic/claude-opus-5-5 (quota)" in (found.why or "")
+
+
+async def test_a_models_reply_is_repaired_once_then_the_next_rung_is_asked(make: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn({"txt": 1}, {"txt": 1}, {"text": "OK"}))
+    found = await run(make(local=None), work("hi"), models_of(provider))
+    assert found.text == "OK"
+    assert found.engine == "anthropic/claude-sonnet-5-5"
+    assert [a.outcome for a in found.attempts] == ["malformed", "malformed", "completed"]
+    assert len(found.usage) == 3
+
+
+async def test_a_failing_provider_is_told_with_its_kind(make: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn(ModelError("auth", "anthropic/x: HTTP 401: no")))
+    found = await run(make(local=None), work("hi"), models_of(provider))
+    assert found.error is not None
+    assert (found.error.kind, found.error.retryable, found.error.message) == (
+        "auth",
+        False,
+        "anthropic/x: HTTP 401: no",
+    )
+    assert len(found.attempts) == 2, "small, then middle"
+
+
+async def test_documents_travel_as_text_or_as_pictures(make: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn({"text": "X"}))
+    documents = (
+        Document(name="a.txt", media_type="text/plain", data=b"plain words"),
+        Document(name="b.html", media_type="text/html", data=b"<p>marked <b>up</b></p>"),
+        Document(name="c.png", media_type="application/octet-stream", data=b"\x89PNG\r\n\x1a\nrest"),
+        Document(name="d.zip", media_type="application/zip", data=b"PK"),
+    )
+    await run(make(local=None), work("", documents=documents, constants={"k": "v"}), models_of(provider))
+    asked: ModelCall = provider.calls[0]
+    assert [i.media_type for i in asked.images] == ["image/png"]
+    for part in ("plain words", "marked up", "picture 1 of those attached", "cannot be shown: d.zip", '"k": "v"'):
+        assert part in asked.prompt
+
+
+async def test_too_much_text_is_the_clients_to_change(make: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn({"text": "X"}))
+    found = await run(make(local=None), work("x" * 600_001), models_of(provider))
+    assert found.error is not None
+    assert found.error.kind == "bad_input"
+    assert provider.calls == []
+
+
+async def test_cancelling_passes_through(make: Any) -> None:
+    running = asyncio.create_task(run(make(), work("slow")))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert running.cancelled()
+
+
+async def test_engines_run_side_by_side(make: Any) -> None:
+    engines, specialty = Engines(None, now_ms), make()
+    began = time.monotonic()
+    jobs = [engines.run(specialty, work("slow"), strategy="fast", deadline_ms=None) for _ in range(2)]
+    found = await asyncio.gather(*jobs)
+    await engines.close()
+    assert [o.text for o in found] == ["SLOW", "SLOW"]
+    assert time.monotonic() - began < 0.9
