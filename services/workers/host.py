@@ -1,0 +1,73 @@
+"""Puts the workers together: one runtime for each specialty, all in one process, with one producer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+
+from hocket.contracts.claims import Blobs
+from hocket.contracts.specialties import Specialty, SpecialtyError, load_specialties
+from hocket.kafka.client import codec_of, topics_of
+from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.log import Producer
+from hocket.kafka.runtime import Runtime
+from hocket.llm.models import Models
+from hocket.runtime.clock import now_ms
+from hocket.runtime.health import Health
+from hocket.runtime.settings import Settings
+from services.workers.engine import Engines
+from services.workers.service import Worker
+
+
+async def serve_workers(
+    settings: Settings, specialties: Iterable[str], stop: asyncio.Event, health: Health | None = None
+) -> None:
+    """Works on tasks of the named specialties until `stop` is set. Raises what Runtime.run raises, SpecialtyError."""
+    from hocket.kafka.aio import open_producer
+
+    chosen = _chosen(specialties, load_specialties(settings.specialties))
+    engines = Engines(Models.from_env(), now_ms)
+    try:
+        async with open_producer(settings, f"hocket-{settings.instance}") as producer:
+            runtimes = [_runtime(settings, s, engines, producer) for s in chosen]
+            for runtime in runtimes:
+                if health is not None:
+                    health.add(runtime.specialty, partial(getattr, runtime, "joined"))
+            topics, codec = topics_of(settings), codec_of(settings)
+            beats = Heartbeats(runtimes, producer=producer, codec=codec, topics=topics, clock=now_ms)
+            await host(runtimes, beats, stop)
+    finally:
+        await engines.close()
+
+
+def _chosen(names: Iterable[str], known: dict[str, Specialty]) -> list[Specialty]:
+    wanted = list(dict.fromkeys(names))
+    if missing := [n for n in wanted if n not in known]:
+        raise SpecialtyError(f"there is no specialty {', '.join(missing)} (there are: {', '.join(sorted(known))})")
+    return [known[n] for n in wanted]
+
+
+def _runtime(settings: Settings, specialty: Specialty, engines: Engines, producer: Producer) -> Runtime:
+    topics = topics_of(settings)
+    me = f"{settings.instance}/{specialty.name}"
+    worker = Worker(
+        specialty=specialty,
+        topics=topics,
+        engines=engines,
+        blobs=Blobs(settings.blob_store, settings.allowed_uris),
+        worker=me,
+        now_ms=now_ms,
+    )
+    return Runtime(
+        settings=settings,
+        topics=topics,
+        codec=codec_of(settings),
+        topic=topics.tasks(specialty.name),
+        group=settings.group(f"worker-{specialty.name}"),
+        service="worker",
+        worker=me,
+        handler=worker.handle,
+        on_crash=worker.on_crash,
+        producer=producer,
+    )

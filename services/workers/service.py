@@ -1,0 +1,182 @@
+"""One task of a specialty: fetch what it refers to, run an engine, report the result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hocket.contracts.claims import Blobs, ClaimError, shrink_result
+from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
+from hocket.contracts.specialties import Specialty
+from hocket.contracts.topics import Topics
+from hocket.core.work import BadInput, Document, Input, Work
+from hocket.kafka.log import TooLarge
+from hocket.kafka.runtime import Delivery, Outgoing
+from services.workers.engine import Outcome
+
+_SLACK_S = 0.25
+"""Engines know the deadline and end by it, with an account of what it cost; after this they are cut off."""
+
+
+class Runs(Protocol):
+    """What a worker asks of its engines; see services.workers.engine.Engines."""
+
+    async def run(self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None) -> Outcome:
+        """Runs a task; failures are in the Outcome."""
+
+
+def work_of(task: Task, blobs: Blobs) -> Work:
+    """The task as engines see it. Blocks on the blob store. Raises ClaimError, BadInput."""
+    try:
+        options = json.loads(task.options)
+        inputs = tuple(
+            Input(task_id=i.task_id, specialty=i.output.specialty, output=json.loads(blobs.output(i.output)))
+            for i in task.inputs
+        )
+    except ValueError as e:
+        raise BadInput(f"The options or an input of task {task.task_id} are not JSON: {e}") from e
+    if not isinstance(options, dict):
+        raise BadInput(f"The options of task {task.task_id} must be a JSON object.")
+    return Work(
+        task_id=task.task_id,
+        specialty=task.specialty,
+        instruction=task.instruction,
+        text=task.text,
+        documents=tuple(
+            Document(name=a.name, media_type=a.media_type, data=blobs.attachment(a)) for a in task.attachments
+        ),
+        inputs=inputs,
+        constants=task.constants,
+        options=options,
+        workflow=task.workflow,
+    )
+
+
+class Worker:
+    """The handler of one specialty. Safe for any number of tasks at once; holds no state of a request."""
+
+    def __init__(
+        self,
+        *,
+        specialty: Specialty,
+        topics: Topics,
+        engines: Runs,
+        blobs: Blobs,
+        worker: str,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._specialty = specialty
+        self._version = specialty.version
+        self._topics = topics
+        self._engines = engines
+        self._blobs = blobs
+        self._worker = worker
+        self._now_ms = now_ms
+
+    async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
+        """The runtime's handler: one Result for every task."""
+        started = self._now_ms()
+        self._tell(task, delivery, "assigned")
+        outcome = await self._outcome(task)
+        result = self._result(task, started, outcome)
+        try:
+            result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
+        except ClaimError as e:
+            result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
+        self._tell(task, delivery, "completed" if result.status == "completed" else "failed", result.error)
+        return [self._outgoing(task, result)]
+
+    def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:
+        """What the request gets when `handle` crashed or its result is too large to be sent."""
+        message = f"Worker {self._worker} failed on this task ({type(error).__name__}); its dead letter tells why."
+        told = Error(kind="crashed", message=message)
+        if isinstance(error, TooLarge):
+            told = Error(kind=error.kind, message=f"The result cannot be sent: {error}. Ask for less at once.")
+        self._tell(task, delivery, "failed", told)
+        return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
+
+    async def _outcome(self, task: Task) -> Outcome:
+        if task.specialty != self._specialty.name:
+            message = f"A task for {task.specialty} stood in the topic of {self._specialty.name}: mend its producer."
+            return Outcome(error=Error(kind="misrouted", message=message))
+        left = None if task.deadline is None else (task.deadline - self._now_ms()) / 1000
+        if left is not None and left <= 0:
+            return Outcome(error=_late("before it was started"))
+        scope = asyncio.timeout(None if left is None else left + _SLACK_S)
+        try:
+            async with scope:
+                return self._in_time(task, await self._run(task))
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            return Outcome(error=_late("while it ran"))
+
+    async def _run(self, task: Task) -> Outcome:
+        try:
+            work = await asyncio.to_thread(work_of, task, self._blobs)
+        except ClaimError as e:
+            return Outcome(error=_error(e))
+        except BadInput as e:
+            return Outcome(error=Error(kind="bad_input", message=str(e)))
+        return await self._engines.run(self._specialty, work, strategy=task.strategy, deadline_ms=task.deadline)
+
+    def _in_time(self, task: Task, outcome: Outcome) -> Outcome:
+        """Past the deadline, a failure is the deadline's, whatever the engine called it; its cost stays on it."""
+        if outcome.error is None or task.deadline is None or self._now_ms() < task.deadline:
+            return outcome
+        return Outcome(error=_late("while it ran"), usage=outcome.usage, attempts=outcome.attempts)
+
+    def _result(self, task: Task, started: int, outcome: Outcome) -> Result:
+        output = None
+        if outcome.error is None:
+            data = json.dumps(outcome.output, ensure_ascii=False)
+            output = Output(specialty=task.specialty, text=outcome.text, data=data, size=len(data.encode()))
+        return Result(
+            request_id=task.request_id,
+            task_id=task.task_id,
+            specialty=task.specialty,
+            status="failed" if outcome.error else "completed",
+            output=output,
+            error=outcome.error,
+            usage=outcome.usage,
+            attempts=outcome.attempts,
+            worker=self._worker,
+            engine=outcome.engine,
+            why=outcome.why,
+            prompt_version=self._version,
+            revision=task.revision,
+            started_at=started,
+            ended_at=max(started, self._now_ms()),
+        )
+
+    def _outgoing(self, task: Task, result: Result) -> Outgoing:
+        return Outgoing(
+            topic=self._topics.results, key=task.request_id, record=result, event_id=self._event(task, "result")
+        )
+
+    def _tell(self, task: Task, delivery: Delivery, kind: ProgressKind, error: Error | None = None) -> None:
+        record = Progress(
+            request_id=task.request_id,
+            task_id=task.task_id,
+            kind=kind,
+            attempt=task.attempt,
+            worker=self._worker,
+            text=error.message if error else "",
+            at=self._now_ms(),
+        )
+        event_id = self._event(task, kind)
+        delivery.emit(Outgoing(topic=self._topics.progress, key=task.request_id, record=record, event_id=event_id))
+
+    @staticmethod
+    def _event(task: Task, what: str) -> str:
+        return f"{task.request_id}/{task.task_id}/{task.revision}.{task.attempt}/{what}"
+
+
+def _error(e: ClaimError) -> Error:
+    return Error(kind=e.kind, message=str(e), retryable=e.kind == "blob_store")
+
+
+def _late(when: str) -> Error:
+    return Error(kind="deadline", message=f"The task's deadline passed {when}. Give the request more time.")
