@@ -1,0 +1,213 @@
+"""How far each consumer group is behind, and who is alive. Pure: offsets, heartbeats and the time are arguments.
+
+Laws of a partition's lag (they are property tests):
+
+* it is never negative, and never more than what the broker still keeps;
+* a group that never committed will start at the earliest record, so all that is kept is its lag;
+* a group whose next record was deleted by retention starts again at the earliest: all that is kept is its lag, and what
+  was deleted before it was read is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from hocket.contracts.records import Heartbeat
+from hocket.contracts.topics import Topics
+
+Place = tuple[str, int]
+"""A topic and a partition of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What the broker keeps of a partition: offsets from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionLag:
+    """A group's place in one partition. `lost` counts records that retention deleted before the group read them."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    start: int
+    end: int
+    lag: int
+    lost: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLag:
+    """A group's place in all its partitions, ordered by topic and partition."""
+
+    group: str
+    partitions: tuple[PartitionLag, ...]
+
+    @property
+    def lag(self) -> int:
+        """Records still to be read."""
+        return sum(p.lag for p in self.partitions)
+
+    @property
+    def lost(self) -> int:
+        """Records that can no longer be read."""
+        return sum(p.lost for p in self.partitions)
+
+    def topics(self) -> dict[str, tuple[PartitionLag, ...]]:
+        """The partitions by topic."""
+        return {topic: tuple(found) for topic, found in groupby(self.partitions, key=lambda p: p.topic)}
+
+
+def partition_lag(place: Place, kept: Kept, committed: int | None) -> PartitionLag:
+    """The lag of one partition. `committed` is the next offset to be read, None when the group never committed."""
+    next_read = kept.start if committed is None else max(committed, kept.start)
+    lost = 0 if committed is None else max(0, kept.start - committed)
+    topic, partition = place
+    return PartitionLag(
+        topic=topic,
+        partition=partition,
+        committed=committed,
+        start=kept.start,
+        end=kept.end,
+        lag=max(0, kept.end - next_read),
+        lost=lost,
+    )
+
+
+def group_lag(group: str, kept: Mapping[Place, Kept], committed: Mapping[Place, int]) -> GroupLag:
+    """The lag of a group over every partition in `kept`."""
+    found = (partition_lag(place, kept[place], committed.get(place)) for place in sorted(kept))
+    return GroupLag(group=group, partitions=tuple(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A group's lag at a moment (milliseconds)."""
+
+    at_ms: int
+    lag: int
+
+
+def drain_seconds(older: Sample, newer: Sample) -> float | None:
+    """Seconds until the lag is gone if it goes on falling as between the samples; None when it does not fall."""
+    if newer.lag == 0:
+        return 0.0
+    fallen, millis = older.lag - newer.lag, newer.at_ms - older.at_ms
+    if fallen <= 0 or millis <= 0:
+        return None
+    return newer.lag * millis / fallen / 1000
+
+
+def groups_of(topics: Topics, group: Callable[[str], str], existing: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The groups of an installation and the full names of the topics each reads, of those that exist.
+
+    `group` names the group of a role. Topics that are broadcast (control to workers, heartbeats to the aggregator) are
+    read without a group and are left out. Specialties are taken from the task topics that exist: work waiting for a
+    specialty that nobody runs is lag all the same.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(existing):
+        spec = topics.spec(name)
+        if spec is None:
+            continue
+        plain = topics.plain(name)
+        roles = ["aggregator"] if spec.joined and "aggregator" in spec.consumers else []
+        if "monitor" in spec.consumers:
+            roles.append("monitor")  # its own lag tells whether its page is up to date
+        if spec.partitions == "tasks":
+            roles.append(_reader_of(plain))
+        for role in roles:
+            found.setdefault(group(role), []).append(name)
+    return {name: tuple(found[name]) for name in sorted(found)}
+
+
+def _reader_of(task_topic: str) -> str:
+    specialty = task_topic.removeprefix("tasks-")
+    return "planner" if specialty == "planning" else f"worker-{specialty}"
+
+
+Verdict = Literal["alive", "late", "gone", "left"]
+LATE_MS = 3_500
+"""Heartbeats come every second: two may be lost before a worker counts as late."""
+GONE_MS = 15_000
+"""After this silence a worker is taken for dead; Kafka has moved its partitions by then."""
+FORGET_MS = 600_000
+"""A worker that has been silent for so long is dropped from the page and the metrics."""
+
+
+def verdict(state: str, age_ms: int) -> Verdict:
+    """How a worker does whose last heartbeat is `age_ms` old. A draining one is not missed: it has left."""
+    if age_ms < LATE_MS:
+        return "alive"
+    if age_ms < GONE_MS:
+        return "late"
+    return "left" if state == "draining" else "gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One process as its newest heartbeat shows it."""
+
+    heartbeat: Heartbeat
+    age_ms: int
+    verdict: Verdict
+
+    @property
+    def service(self) -> str:
+        """The service as it is deployed: planner, aggregator, worker-<specialty>."""
+        beat = self.heartbeat
+        return f"{beat.service}-{beat.specialty}" if beat.specialty and beat.service == "worker" else beat.service
+
+
+def worker(heartbeat: Heartbeat, seen_ms: int, now_ms: int) -> Worker:
+    """The worker behind a heartbeat that the broker took at `seen_ms`; its clock may be ahead of ours."""
+    age = max(0, now_ms - seen_ms)
+    return Worker(heartbeat=heartbeat, age_ms=age, verdict=verdict(heartbeat.state, age))
+
+
+ServiceVerdict = Literal["alive", "late", "gone", "absent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """A service by its workers. absent: none is known, or all have left in good order (scaled to zero)."""
+
+    name: str
+    verdict: ServiceVerdict
+    workers: int
+    alive: int
+    in_flight: int
+    queued: int
+
+
+def services(workers: Sequence[Worker], expected: Iterable[str]) -> tuple[Service, ...]:
+    """Every service that has workers, and those in `expected` that have none, by name."""
+    by_name: dict[str, list[Worker]] = {name: [] for name in expected}
+    for one in workers:
+        by_name.setdefault(one.service, []).append(one)
+    return tuple(_service(name, by_name[name]) for name in sorted(by_name))
+
+
+def _service(name: str, workers: Sequence[Worker]) -> Service:
+    verdicts = {w.verdict for w in workers}
+    best: ServiceVerdict = "absent"
+    for candidate in ("alive", "late", "gone"):
+        if candidate in verdicts:
+            best = candidate
+            break
+    here = [w for w in workers if w.verdict in ("alive", "late")]
+    return Service(
+        name=name,
+        verdict=best,
+        workers=len(here),
+        alive=sum(w.verdict == "alive" for w in here),
+        in_flight=sum(w.heartbeat.in_flight for w in here),
+        queued=sum(w.heartbeat.queued for w in here),
+    )

@@ -1,0 +1,149 @@
+"""The monitor's pages: probes, metrics, health of the services and lag of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from hocket.runtime.settings import Settings
+from services.monitor.app import Live
+from services.monitor.counts import Tally
+from services.monitor.lag import GroupLag, Service, Worker, services
+from services.monitor.metrics import registry
+from services.monitor.offsets import Offsets
+
+STALE_MS = 30_000
+"""With offsets older than this the monitor is not ready: its figures would mislead."""
+
+
+class Page:
+    """What the pages and the metrics show. `live` is set once faust's tables stand; until then it shows no one."""
+
+    def __init__(self, settings: Settings, offsets: Offsets, now_ms: Callable[[], int]) -> None:
+        self._group_prefix = settings.group("")
+        self._offsets = offsets
+        self._now_ms = now_ms
+        self.live: Live | None = None
+
+    def groups(self) -> Iterable[GroupLag]:
+        return self._offsets.groups
+
+    def drain_seconds(self, group: str) -> float | None:
+        return self._offsets.drain_seconds(group)
+
+    def offsets_age_ms(self) -> int | None:
+        return self._offsets.age_ms(self._now_ms())
+
+    def workers(self) -> list[Worker]:
+        return self.live.workers(self._now_ms()) if self.live else []
+
+    def services(self) -> tuple[Service, ...]:
+        """Services with workers, and those that have topics to read but no worker. The monitor leaves itself out."""
+        expected = (g.group.removeprefix(self._group_prefix) for g in self._offsets.groups)
+        return services(self.workers(), [name for name in expected if name != "monitor"])
+
+    def answers(self) -> Tally:
+        return self.live.answers() if self.live else Tally()
+
+    def dead_letters(self) -> Tally:
+        return self.live.dead_letters() if self.live else Tally()
+
+    def undecodable(self) -> Mapping[str, int]:
+        return self.live.undecodable if self.live else {}
+
+    def ready(self) -> str | None:
+        """None when the figures can be trusted, otherwise why not."""
+        if self.live is None:
+            return "the tables are not rebuilt yet"
+        if not self.live.whole():
+            return "another monitor reads part of the topics: run one replica (in Kubernetes with strategy Recreate)"
+        age = self.offsets_age_ms()
+        if age is None:
+            return "the offsets have not been read yet"
+        return f"the offsets are {age // 1000} s old: Kafka does not answer" if age > STALE_MS else None
+
+
+async def serve(settings: Settings, page: Page) -> tuple[web.AppRunner, str]:
+    """Serves the pages; returns the runner, to be cleaned up, and the address. Raises OSError if the port is taken."""
+    app = web.Application()
+    metrics = registry(page)
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def startup(_request: web.Request) -> web.Response:
+        return _probe("startup", None if page.live else "the tables are not rebuilt yet")
+
+    async def ready(_request: web.Request) -> web.Response:
+        return _probe("ready", page.ready())
+
+    async def live(_request: web.Request) -> web.Response:
+        return _probe("live", None)  # whoever answers has a running event loop; a dead faust ends the process
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.json_response(health_json(page.services(), page.workers()))
+
+    async def lag(_request: web.Request) -> web.Response:
+        return web.json_response(lag_json(page))
+
+    routes = {"/startup": startup, "/ready": ready, "/live": live, "/metrics": show_metrics}
+    for path, handler in (routes | {"/api/health": health, "/api/lag": lag}).items():
+        app.router.add_get(path, handler)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, settings.http_host, settings.http_port).start()
+    host, port = runner.addresses[0][:2]
+    return runner, f"http://{host}:{port}"
+
+
+def _probe(name: str, problem: str | None) -> web.Response:
+    """As every service answers a probe: its name, true or false."""
+    if problem is None:
+        return web.json_response({name: True})
+    return web.json_response({name: False, "reason": problem}, status=503)
+
+
+def health_json(found: Iterable[Service], workers: Iterable[Worker]) -> dict[str, Any]:
+    """The body of /api/health."""
+    return {
+        "services": [asdict(s) for s in found],
+        "workers": [
+            w.heartbeat.model_dump(mode="json") | {"verdict": w.verdict, "age_ms": w.age_ms, "deployment": w.service}
+            for w in workers
+        ],
+    }
+
+
+def lag_json(page: Page) -> dict[str, Any]:
+    """The body of /api/lag: groups -> topics -> partitions, with totals at each level."""
+    groups = list(page.groups())
+    return {
+        "age_ms": page.offsets_age_ms(),
+        "lag": sum(g.lag for g in groups),
+        "lost": sum(g.lost for g in groups),
+        "groups": {g.group: _group_json(g, page.drain_seconds(g.group)) for g in groups},
+    }
+
+
+def _group_json(group: GroupLag, drain: float | None) -> dict[str, Any]:
+    topics = {
+        topic: {
+            "lag": sum(p.lag for p in found),
+            "partitions": {
+                str(p.partition): {
+                    "committed": p.committed,
+                    "start": p.start,
+                    "end": p.end,
+                    "lag": p.lag,
+                    "lost": p.lost,
+                }
+                for p in found
+            },
+        }
+        for topic, found in group.topics().items()
+    }
+    return {"lag": group.lag, "lost": group.lost, "drain_seconds": drain, "topics": topics}
