@@ -39,6 +39,8 @@ COMMIT_SECONDS = 0.01
 """Length of a transaction: sets the latency of a hop (measured best between 10 and 20 ms)."""
 TRANSACTION_TIMEOUT_MS = 10_000
 """A crashed instance holds up read_committed readers at most this long."""
+TABLE = "requests-by-id"
+"""Name of the table, and part of its changelog's name: it must never change."""
 _LOOKUP_SECONDS = 10.0
 _ROW = "row"
 
@@ -187,6 +189,8 @@ class Aggregator:
         joined = self.application.dataframe(inputs[0])
         for topic in inputs[1:]:
             joined = joined.concat(self.application.dataframe(topic))
+        # Quix names the table after the joined topics; a fixed name keeps the rows when a topic joins later.
+        joined = joined.__dataframe_clone__(stream=joined.stream, stream_id=TABLE)
         sent = joined.apply(self._process, stateful=True, metadata=True, expand=True)
         sent = sent.set_headers(lambda value, _key, _timestamp, _headers: value.headers)
         sent.to_topic(lambda value, _key, _timestamp, _headers: self._topic(value.topic), key=lambda value: value.key)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from aiokafka.partitioner import murmur2
-
 from hocket.contracts import claims, headers
 from hocket.contracts.codec import Codec, CodecError
 from hocket.contracts.records import Control, DeadLetter, Plan, Record, Request, Result, TaskInput
 from hocket.contracts.topics import Topics
+from hocket.kafka.client import partition_of
 from services.aggregator.admission import World
 from services.aggregator.join import Arrival, Dispatch, Drop, Effect, Reply, Send, address, give_up, step
 from services.aggregator.row import Row
@@ -48,11 +47,6 @@ class Outgoing:
     key: bytes | None
     payload: bytes
     headers: list[tuple[str, bytes]]
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where the Java client's default partitioner puts a key (murmur2, sign bit masked)."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
 class Edge:

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from hocket.kafka.client import partition_of
 from hocket.kafka.log import CommitRefused, Consumer, Producer, Raw, TooLarge
-from hocket.testing.log import FakeLog, partition_of
+from hocket.testing.log import FakeLog
 
 PARTITIONS = 4
 

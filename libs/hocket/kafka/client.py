@@ -13,6 +13,13 @@ MAX_RECORD_BYTES = 900 * 1024
 """No record larger than this is produced: it stays clear of the broker's default limit of 1 MB."""
 
 
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where the Java client's default partitioner puts a key (murmur2, sign bit masked)."""
+    from aiokafka.partitioner import murmur2
+
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
 def topics_of(settings: Settings) -> Topics:
     """The topic names of this installation."""
     return Topics(settings.prefix)

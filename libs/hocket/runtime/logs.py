@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import logging
 import sys
+from time import monotonic
 from typing import Any
 
 import structlog
 
 from hocket.runtime.settings import Settings
+
+
+class Seldom(logging.Filter):
+    """Lets each message of a chatty library through once in `seconds`: a broker that is away fills no disk."""
+
+    def __init__(self, seconds: float = 5.0, most: int = 500) -> None:
+        super().__init__()
+        self._seconds, self._most = seconds, most
+        self._said: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be written. Messages are told apart by their template, before its values."""
+        key, now = (record.name, str(record.msg)), monotonic()
+        if now - self._said.get(key, -self._seconds) < self._seconds:
+            return False
+        if len(self._said) >= self._most:
+            self._said.clear()
+        self._said[key] = now
+        return True
+
+
+CHATTY = ("aiokafka", "httpx", "httpx2", "faust", "mode", "asyncio")
 
 
 def setup_logs(settings: Settings, **bound: Any) -> None:
@@ -39,6 +62,8 @@ def setup_logs(settings: Settings, **bound: Any) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    for chatty in ("aiokafka", "httpx", "httpx2", "faust", "mode", "asyncio"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    seldom = Seldom()
+    handler.addFilter(lambda record: not record.name.startswith(CHATTY) or seldom.filter(record))
     structlog.contextvars.bind_contextvars(**bound)

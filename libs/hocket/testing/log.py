@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hocket.contracts.headers import Headers
+from hocket.kafka.client import partition_of
 from hocket.kafka.log import Assigned, CommitRefused, Raw, Revoked, TooLarge
 
 
@@ -63,7 +64,7 @@ class FakeLog:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
     ) -> Raw:
         """Writes a record to the partition of its key, and returns it as readers will see it."""
-        number = partition_of(key, self._count)
+        number = partition_of(key, self._count) if key is not None else 0
         partition = self.partition(topic, number)
         raw = Raw(
             topic=topic,
@@ -227,16 +228,6 @@ class FakeProducer:
         """Writes the record, or loses it while the log is down."""
         if not self._log.down:
             self._log.append(topic, key, value, headers)
-
-
-def partition_of(key: bytes | None, partitions: int) -> int:
-    """Where Java's default partitioner puts a key."""
-    if key is None:
-        return 0
-    from aiokafka.partitioner import murmur2
-
-    hashed: int = murmur2(key)
-    return (hashed & 0x7FFFFFFF) % partitions
 
 
 async def _nothing(_: Collection[int]) -> None: ...

@@ -12,10 +12,11 @@ from hocket.contracts import headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Error, Progress, Result, Task
 from hocket.contracts.topics import Topics
+from hocket.kafka.client import partition_of
 from hocket.kafka.log import TooLarge
 from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
 from hocket.runtime.settings import Settings
-from hocket.testing.log import FakeLog, partition_of
+from hocket.testing.log import FakeLog
 
 TOPICS = Topics("t-")
 TOPIC = TOPICS.tasks("writing")
