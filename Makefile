@@ -1,0 +1,59 @@
+# Every target works from a fresh clone: it makes .venv first, from the hash-locked requirements.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test test-fast check lint format lock setup clean ci
+
+help: ## Show what can be run
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): requirements/all.txt requirements/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "Hocket needs Python 3.11 to 3.13, and $(PYTHON) is not: run make PYTHON=python3.11 ..."; exit 1; }
+	@echo "Making .venv ..."
+	@$(PYTHON) -m venv .venv || { echo "python -m venv failed: on Debian and Ubuntu, install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/all.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## See it work: a broker, all services, two documents, two answers, everything stopped
+	@$(BIN)/hocket demo
+
+dev: $(STAMP) ## Run the broker and all services on this machine until Ctrl-C
+	@$(BIN)/hocket dev
+
+# Tests that need the broker or whole services run one after the other, each tier in a process of its own.
+test: $(STAMP) ## Run all tests
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+test-fast: $(STAMP) ## Run the tests that need no broker
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not kafka and not e2e and not slow" $(ARGS)
+
+lint: $(STAMP) ## Format, lint and types, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint ## All that a change must pass beside the tests: lint, import contracts, self-checks of the tree
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/repo
+
+format: $(STAMP) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+ci: ## What continuous integration runs
+	@.ci/run
+
+lock: $(STAMP) ## Resolve the requirements anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --extra all --group dev pyproject.toml --output-file requirements/all.txt
+
+clean: ## Remove .venv and all caches of this checkout; downloads and kept data stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
