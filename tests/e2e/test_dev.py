@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from PIL import Image
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen import canvas
 
 from hocket.cli.ask import Wish, ask, build_request, find
 from hocket.cli.demo import SCENES, examples, fault_of
@@ -127,6 +131,17 @@ def published(tmp_path: Path, pids: dict[int, str]) -> RunFile:
     return run
 
 
+def three_megabytes(path: Path) -> Path:
+    """A PDF above Kafka's message limit: one sentence, and a picture that does not compress."""
+    page = canvas.Canvas(str(path))
+    page.drawString(72, 720, "Nothing in this contract is unusual at all.")
+    noise = Image.frombytes("RGB", (1024, 1024), random.Random(1).randbytes(3 * 1024 * 1024))
+    page.drawImage(ImageReader(noise), 72, 72, 300, 300)
+    page.save()
+    assert path.stat().st_size > 3_000_000
+    return path
+
+
 def test_the_command_is_found_by_others_and_ends_in_order(
     tmp_path: Path, pids: dict[int, str], command: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -140,6 +155,11 @@ def test_the_command_is_found_by_others_and_ends_in_order(
     assert asked.returncode == 0, err
     assert json.loads(out)["receipt"]["workflow"] == COMPLAINT.expected
     assert "reply: completed" in err
+    large = three_megabytes(tmp_path / "large.pdf")
+    asked = command("ask", "-a", str(large), "--workflow", "document-brief", "-o", "json")
+    out, err = asked.communicate(timeout=90)
+    assert asked.returncode == 0, err
+    assert json.loads(out)["content"] == "Nothing in this contract is unusual at all."
     dev.send_signal(signal.SIGTERM)
     _, err = dev.communicate(timeout=30)
     assert dev.returncode == 0
