@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -94,7 +93,7 @@ class Outbox:
             key=outgoing.key.encode(),
             value=value,
             headers=event_headers(
-                record=re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(),
+                record=name,
                 event_id=outgoing.event_id,
                 source=self._source,
                 subject=outgoing.key,

@@ -47,7 +47,7 @@ async def test_records_carry_cloudevents_and_trace():
     [raw] = log.records("t")
     found = {name: headers.get(raw.headers, name) for name, _ in raw.headers}
     assert found["ce_id"] == "r/1"
-    assert (found["ce_type"], found["ce_source"], found["ce_subject"]) == ("hocket.wakeup", "/hocket/worker/w", "r")
+    assert (found["ce_type"], found["ce_source"], found["ce_subject"]) == ("hocket.Wakeup", "/hocket/worker/w", "r")
     assert found["traceparent"] == TRACE
     assert Codec().decode(raw.value, Wakeup) == WAKEUP.record
 

@@ -135,7 +135,7 @@ async def test_a_task_becomes_a_result_with_its_trace_and_is_committed():
     [raw] = log.records(TOPICS.results)
     assert (raw.key, headers.get(raw.headers, "traceparent")) == (b"r1", trace)
     assert headers.get(raw.headers, "ce_source") == "/hocket/worker/w"
-    assert headers.get(raw.headers, "ce_type") == "hocket.result"
+    assert headers.get(raw.headers, "ce_type") == "hocket.Result"
     assert raw.partition == partition_of(b"r1", 4)
 
 
