@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Collection
 
 from hocket.contracts.specialties import load_specialties
 from hocket.contracts.workflows import load_workflows
-from hocket.kafka.admin import TopicsError, check_joined
-from hocket.kafka.client import codec_of
+from hocket.kafka.admin import TopicsError, check_joined, list_topics
+from hocket.kafka.client import codec_of, topics_of
 from hocket.runtime.lifecycle import read_settings
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
@@ -19,16 +20,24 @@ from services.aggregator.vitals import Vitals, count
 log = logging.getLogger(__name__)
 
 
-async def topics_are_there(settings: Settings) -> None:
-    """Waits until the joined topics exist with one partition count; says every few seconds what is missing."""
+async def topics_are_there(settings: Settings, specialties: Collection[str]) -> None:
+    """Waits until all topics exist, the joined ones with one partition count; says what is missing.
+
+    Raises KafkaUnreachable when no broker answers for long.
+    """
+    wanted = topics_of(settings).all(specialties)
     while True:
         try:
             await check_joined(settings)
+            found = {t.name for t in await list_topics(settings)}
         except TopicsError as e:
             log.warning("waiting for the topics: %s", e)
-            await asyncio.sleep(2)
         else:
-            return
+            missing = sorted(set(wanted) - found)
+            if not missing:
+                return
+            log.warning("waiting for the topics: %s are missing. Run `hocket topics apply`", ", ".join(missing))
+        await asyncio.sleep(2)
 
 
 def main() -> None:
@@ -42,7 +51,7 @@ def main() -> None:
         max_attachment_bytes=settings.max_attachment_bytes,
     )
     with Vitals(settings) as vitals:
-        asyncio.run(topics_are_there(settings))
+        asyncio.run(topics_are_there(settings, specialties))
         from services.aggregator.app import Aggregator
 
         aggregator = Aggregator(

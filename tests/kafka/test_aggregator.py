@@ -7,12 +7,15 @@ import random
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hocket.contracts.records import Answer, Attachment, DeadLetter, Plan, PlannedTask, Task
+from hocket.contracts.specialties import load_specialties
 from hocket.contracts.topics import Topics
+from hocket.kafka.admin import apply_topics
 from hocket.runtime.settings import Settings
 from tests.support.kafka import CODEC, ScriptedWorkers, Service, echo, producing, read, request, running, send
 
@@ -98,6 +101,27 @@ async def test_a_record_in_a_wrong_partition_gets_the_right_answer(
             answers = await read(settings, topics.answers, Answer, until=lambda a: len(a) >= 5, settle=1)
     assert Counter(a.request_id for a in answers) == Counter(["r0", "r1", "r2", "r3", "rnokey"])
     assert {a.status for a in answers} == {"completed"}
+
+
+async def test_it_waits_for_its_topics_and_says_what_is_missing(
+    broker: object, settings: Settings, tmp_path: Path
+) -> None:
+    service = aggregator(settings, tmp_path)
+    with running(service):
+        await eventually(lambda: "hocket topics apply" in service.tail())
+        topics = Topics(settings.prefix)
+        await apply_topics(settings, load_specialties())
+        async with ScriptedWorkers(settings, SPECIALTIES, work), producing(settings) as producer:
+            await send(producer, topics.requests, request(1))
+            [answer] = await read(settings, topics.answers, Answer, until=bool)
+    assert answer.status == "completed"
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
 
 
 async def test_a_hop_is_quick_though_other_topics_are_idle(
