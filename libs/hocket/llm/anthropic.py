@@ -3,65 +3,40 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from hocket.llm import errors
-from hocket.llm.base import ModelCall, ModelError, ModelReply
+from hocket.llm.adapter import Adapter
+from hocket.llm.base import ModelCall, ModelError
 from hocket.llm.prices import Tokens
-from hocket.llm.wire import Bill, Client, Endpoint, bounded, count, object_in, plain
+from hocket.llm.wire import count, object_in
 
 BASE_URL = "https://api.anthropic.com"
 
 
-class Anthropic:
-    """Provider over the Messages API; see hocket.llm.base.Provider for what calls may raise."""
+class Anthropic(Adapter):
+    """Provider over the Messages API."""
 
     name = "anthropic"
+    factory = "AsyncAnthropic"
 
-    def __init__(self, endpoint: Endpoint, *, bill: Bill, now_ms: Callable[[], int]) -> None:
-        self._client = Client("anthropic", "AsyncAnthropic", endpoint)
-        self._bill = bill
-        self._now_ms = now_ms
+    def send(self, client: Any, call: ModelCall, seconds: float) -> Awaitable[Any]:
+        """A message, raw."""
+        sending: Awaitable[Any] = client.messages.with_raw_response.create(**request_of(call), timeout=seconds)
+        return sending
 
-    async def call(self, call: ModelCall) -> ModelReply:
-        """One call; see Provider."""
-        engine = f"{self.name}/{call.model}"
-        started = self._now_ms()
-        sdk, client = await self._client.get()
-        try:
-            async with bounded(engine, call, started) as seconds:
-                sending = client.messages.with_raw_response.create(**request_of(call), timeout=seconds)
-                body, _ = await plain(sending)
-        except sdk.APIStatusError as e:
-            raise self._failed(engine, e) from e
-        except sdk.APITimeoutError as e:
-            raise ModelError("timeout", f"{engine}: no reply in time.") from e
-        except sdk.APIConnectionError as e:
-            raise ModelError("unavailable", f"{engine}: {self._said(e)}") from e
-        except (sdk.APIError, ValueError) as e:
-            raise ModelError("malformed", f"{engine}: unreadable answer: {self._said(e)}") from e
-        usage = self._bill(call.model, tokens_of(body), started, self._now_ms())
-        try:
-            data = data_of(engine, call, body)
-        except ModelError as e:
-            e.usage = usage
-            raise
-        return ModelReply(data=data, usage=usage, stop_reason=str(body.get("stop_reason")))
+    def tokens(self, body: Mapping[str, Any]) -> Tokens:
+        """See tokens_of."""
+        return tokens_of(body)
 
-    async def close(self) -> None:
-        """Closes idle connections; see Provider."""
-        await self._client.close()
+    def data(self, engine: str, call: ModelCall, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See data_of."""
+        return data_of(engine, call, body)
 
-    def _failed(self, engine: str, e: Any) -> ModelError:
-        secrets = (self._client.endpoint.key,)
-        return errors.from_status(
-            engine, e.status_code, e.body, e.response.headers, now_ms=self._now_ms(), secrets=secrets
-        )
-
-    def _said(self, e: Exception) -> str:
-        cause = e.__cause__ or e
-        return errors.redacted(f"{type(cause).__name__}: {cause}", (self._client.endpoint.key,))
+    def stop_reason(self, body: Mapping[str, Any]) -> str:
+        """Such as tool_use or max_tokens."""
+        return str(body.get("stop_reason"))
 
 
 def request_of(call: ModelCall) -> dict[str, Any]:
