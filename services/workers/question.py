@@ -42,7 +42,7 @@ def question_of(specialty: Specialty, work: Work) -> ModelCall:
 
 
 def _documents(documents: Sequence[Document]) -> tuple[tuple[Document, ...], list[Page]]:
-    from services.workers.documents import kind_of
+    from hocket.documents.reading import kind_of
 
     pictures: list[Document] = []
     pages: list[Page] = []
@@ -58,7 +58,7 @@ def _documents(documents: Sequence[Document]) -> tuple[tuple[Document, ...], lis
 
 
 def _pages(document: Document, kind: str) -> list[Page]:
-    from services.workers.documents import read
+    from hocket.documents.reading import read
 
     try:
         return [Page(name=r.name, media_type=r.media_type, text=r.text) for r in read(document)]

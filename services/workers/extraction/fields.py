@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from services.workers.documents import Reading
+from hocket.documents.layout import Row
+from hocket.documents.reading import Reading
 from services.workers.extraction.pairing import INLINE, RIGHT, Found, Label, Reader, values
 from services.workers.extraction.parties import customer_of, vendor_of
 from services.workers.extraction.values import Money, amounts, currency_in, dates, fold, patterns
-from services.workers.layout import Row
 
 T = TypeVar("T")
 _TOKEN = re.compile(r"(?:[A-Za-z]{1,8}[-/. ]{0,2})?[A-Za-z0-9]*\d[A-Za-z0-9]*(?:[-/_.]+[A-Za-z0-9]+)*")

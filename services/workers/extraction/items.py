@@ -5,9 +5,9 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+from hocket.documents.layout import Cell, Row
 from services.workers.extraction.pairing import Label, header_columns, is_header
 from services.workers.extraction.values import Money, amounts
-from services.workers.layout import Cell, Row
 
 _SUMS = frozenset({"total", "net", "tax"})
 MAX_ITEMS = 500

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hocket.core.work import Work
-from services.workers.documents import Reading, readings
+from hocket.documents.language import language_of
+from hocket.documents.reading import Reading, readings
 from services.workers.extraction.fields import fields_of, ids_of
 from services.workers.extraction.items import items_of
 from services.workers.extraction.pairing import labels_of
 from services.workers.extraction.parties import contract_parties
 from services.workers.extraction.values import amounts, dates, fold, ibans, is_month_first, patterns
-from services.workers.language import language_of
 
 MAX_LIST = 500
 _LISTS = ("parties", "dates", "amounts", "emails", "phones", "ibans", "ids", "line_items")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from hocket.documents.layout import Cell, Row
 from services.workers.extraction.values import fold, patterns
-from services.workers.layout import Cell, Row
 
 T = TypeVar("T")
 

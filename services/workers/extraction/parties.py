@@ -4,9 +4,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from hocket.documents.layout import Cell, Row
 from services.workers.extraction.pairing import BELOW, Found, Label, is_header, values
 from services.workers.extraction.values import amounts, dates, fold, patterns
-from services.workers.layout import Cell, Row
 
 _POSTCODE = re.compile(
     r"(?<!\d)(?:[A-Z]{1,2}-)?\d{4,5}(?!\d)\s+[^\W\d_]{2,}|\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b|\b[A-Z]{2} \d{5}\b"

@@ -5,9 +5,9 @@ import threading
 from typing import Any
 
 from hocket.core.work import BadInput, NeedsModel, Work
-from services.workers.documents import readings
-from services.workers.language import NAMES, language_of
-from services.workers.sentences import sentences
+from hocket.documents.language import NAMES, language_of
+from hocket.documents.reading import readings
+from hocket.documents.sentences import sentences
 
 MAX_SENTENCES = 2_000
 _REASONS = 5

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hocket.core.work import BadInput, Work
-from services.workers.documents import readings
-from services.workers.language import WORDS, language_of
-from services.workers.sentences import sentences
+from hocket.documents.language import WORDS, language_of
+from hocket.documents.reading import readings
+from hocket.documents.sentences import sentences
 
 MAX_SENTENCES = 400
 """Sentences compared with each other; of a longer text the beginning, for the comparison grows with the square."""

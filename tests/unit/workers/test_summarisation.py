@@ -1,11 +1,11 @@
-"""services/workers/summarisation/local.py and services/workers/sentences.py"""
+"""services/workers/summarisation/local.py and libs/hocket/documents/sentences.py"""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hocket.core.work import BadInput, Document, Input, Work
-from services.workers.sentences import sentences
+from hocket.documents.sentences import sentences
 from services.workers.summarisation.local import run
 from tests.support import invoices
 

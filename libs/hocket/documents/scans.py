@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hocket.core.work import BadInput, Document
-from services.workers.layout import Cell
+from hocket.documents.layout import Cell
 
 MAX_PAGES = 100
 MAX_SCANNED_PAGES = 20

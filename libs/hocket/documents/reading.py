@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 from hocket.core.work import BadInput, Document, Work
-from services.workers.layout import Cell, Row, rows_of, rows_of_text, text_of
-from services.workers.scans import cells_of_pdf, cells_of_picture
+from hocket.documents.layout import Cell, Row, rows_of, rows_of_text, text_of
+from hocket.documents.scans import cells_of_pdf, cells_of_picture
 
 MAX_CHARACTERS = 2_000_000
 MAX_DEPTH = 4
