@@ -154,11 +154,17 @@ async def test_tail_stops_after_so_many(
     assert count == len(capsys.readouterr().out.splitlines()) == 3
 
 
+# A test run in the background of a shell inherits an ignored SIGINT, and would hand it on.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from hocket.cli.app import main; main()"
+)
+
+
 async def test_ctrl_c_leaves_the_request_running_and_says_how_to_get_its_answer(
     settings: Settings, topics_ready: Topics
 ) -> None:
     asking = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from hocket.cli.app import main; main()",
+        sys.executable, "-c", INTERRUPTIBLE,
         "--bootstrap", settings.bootstrap, "--prefix", settings.prefix, "ask", "x", "--id", "mine",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
