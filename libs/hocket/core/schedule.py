@@ -1,0 +1,246 @@
+"""Which waiting task starts next: a bounded queue between fetch and start. Pure.
+
+Laws, the first that applies decides:
+1. One start in AGED_EVERY belongs to the oldest task of all, once it has waited `ageing_ms`: nothing ever starves.
+2. The highest class that waits (9 before 0).
+3. In a class the tenant with the least cost started so far, by its weight (start-time fair queueing).
+4. Of that tenant the earliest deadline; a task without one comes last; equals in the order of arrival.
+
+docs/decisions/0006 says why, and what the window bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+CLASSES = 10
+AGED_EVERY = 25
+"""Above 20, so that the starts taken out of turn stay outside a small tenant's 95th percentile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """What the order depends on. `cost` is an estimate in any unit that all tasks share. ValueError for nonsense."""
+
+    priority: int
+    tenant: str
+    received_ms: int
+    deadline_ms: int | None = None
+    cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority < CLASSES:
+            raise ValueError(f"priority {self.priority} is not between 0 and {CLASSES - 1}")
+        if not 0 < self.cost < math.inf:
+            raise ValueError(f"cost {self.cost} is not a positive number: a free task would never give way")
+
+
+class _Waiting(Generic[T]):
+    __slots__ = ("gone", "item", "lane", "ticket")
+
+    def __init__(self, item: T, ticket: Ticket, lane: _Lane[T]) -> None:
+        self.item = item
+        self.ticket = ticket
+        self.lane = lane
+        self.gone = False  # started out of turn or discarded: whoever meets it in a heap drops it
+
+
+_Ranked = tuple[float, int, _Waiting[T]]  # (deadline or arrival time, sequence number, task)
+
+
+class _Lane(Generic[T]):
+    """The tasks of one tenant in one class. Without tasks it only remembers what the tenant has had in advance."""
+
+    __slots__ = ("live", "start", "tasks", "tenant", "turn", "weight")
+
+    def __init__(self, tenant: str, weight: float) -> None:
+        self.tenant = tenant
+        self.weight = weight
+        self.tasks: list[_Ranked[T]] = []
+        self.live = 0
+        self.start = 0.0  # virtual time at which its next task starts; only rises
+        self.turn = -1  # orders equal starts; changes with `start`, which shows an older place in the heap to be stale
+
+    def charge(self, cost: float, turn: int) -> None:
+        self.start += cost / self.weight
+        self.turn = turn
+
+    def tidy(self) -> None:
+        self.tasks = [ranked for ranked in self.tasks if not ranked[2].gone]
+        heapify(self.tasks)
+
+
+class _Class(Generic[T]):
+    """Start-time fair queueing between the tenants of one class.
+
+    Each lane has one place in `order`, never later than its real one: what surfaces is corrected, and a lane that
+    surfaces empty is forgotten, because whatever it had in advance all others have had by then.
+    """
+
+    __slots__ = ("lanes", "live", "order", "virtual")
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, _Lane[T]] = {}
+        self.order: list[tuple[float, int, _Lane[T]]] = []
+        self.live = 0
+        self.virtual = 0.0
+
+    def first(self) -> _Lane[T]:
+        """The lane whose turn it is. Needs a waiting task."""
+        while True:
+            _, turn, lane = self.order[0]
+            if turn != lane.turn:
+                heapreplace(self.order, (lane.start, lane.turn, lane))
+            elif lane.live:
+                return lane
+            else:
+                heappop(self.order)
+                del self.lanes[lane.tenant]
+
+    def began(self, lane: _Lane[T], cost: float, turn: int) -> None:
+        """One task of `lane` starts: time moves, the tenant pays. The last one ends the busy period and all debts."""
+        self.virtual = max(self.virtual, lane.start)
+        lane.charge(cost, turn)
+        lane.live -= 1
+        self.live -= 1
+        self.rest()
+
+    def rest(self) -> None:
+        """Nobody waits: nobody has to give way any more."""
+        if not self.live:
+            self.lanes.clear()
+            self.order.clear()
+            self.virtual = 0.0
+
+    def forgive(self, limit: int) -> None:
+        """Forgets the idle tenants at once when they are more than `limit`: memory must not grow with tenants seen."""
+        if len(self.order) <= self.live + limit:
+            return
+        self.lanes = {tenant: lane for tenant, lane in self.lanes.items() if lane.live}
+        self.order = [(lane.start, lane.turn, lane) for lane in self.lanes.values()]
+        heapify(self.order)
+
+
+class Schedule(Generic[T]):
+    """Not more than `capacity` waiting tasks, in the order of the laws above; memory stays within a multiple of that.
+
+    `ageing_ms` is the wait after which the oldest task may start out of turn. `weights` gives shares to tenants; one
+    that is not named has 1. push and pop take O(log n), discard O(n). Nothing blocks; nothing survives a crash.
+    """
+
+    def __init__(self, *, capacity: int, ageing_ms: int = 30_000, weights: Mapping[str, float] | None = None) -> None:
+        if capacity < 1 or ageing_ms < 0:
+            raise ValueError(f"capacity {capacity} must be at least 1 and ageing_ms {ageing_ms} not negative")
+        self._weights = dict(weights or {})
+        for tenant, weight in self._weights.items():
+            if not 0 < weight < math.inf:
+                raise ValueError(f"tenant {tenant!r} has weight {weight}: give it a positive number")
+        self._capacity = capacity
+        self._ageing_ms = ageing_ms
+        self._classes: tuple[_Class[T], ...] = tuple(_Class() for _ in range(CLASSES))
+        self._ages: list[_Ranked[T]] = []
+        self._size = 0
+        self._sequence = 0
+        self._in_turn = 0  # starts since the last one out of turn
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def full(self) -> bool:
+        """Whether push would be refused."""
+        return self._size >= self._capacity
+
+    def by_class(self) -> tuple[int, ...]:
+        """How many wait in each class, 0 first."""
+        return tuple(group.live for group in self._classes)
+
+    def push(self, item: T, ticket: Ticket) -> None:
+        """Lets a task wait. ValueError when full: look at `full` first and stop fetching."""
+        if self._size >= self._capacity:
+            raise ValueError(f"{self._size} tasks wait already: pause fetching until one has started")
+        self._sequence += 1
+        group = self._classes[ticket.priority]
+        lane = group.lanes.get(ticket.tenant)
+        if lane is None:
+            lane = group.lanes[ticket.tenant] = _Lane(ticket.tenant, self._weights.get(ticket.tenant, 1.0))
+            heappush(group.order, (group.virtual, self._sequence, lane))
+        if not lane.live:
+            lane.start = max(lane.start, group.virtual)
+            lane.turn = self._sequence
+        waiting = _Waiting(item, ticket, lane)
+        deadline = math.inf if ticket.deadline_ms is None else ticket.deadline_ms
+        heappush(lane.tasks, (deadline, self._sequence, waiting))
+        heappush(self._ages, (ticket.received_ms, self._sequence, waiting))
+        lane.live += 1
+        group.live += 1
+        self._size += 1
+
+    def pop(self, now_ms: int) -> T | None:
+        """Takes the task that starts now; None when none waits. Whether it can end in time is for the caller to ask."""
+        if not self._size:
+            return None
+        self._in_turn += 1
+        waiting = self._aged(now_ms) if self._in_turn >= AGED_EVERY else None
+        if waiting is None:
+            waiting = self._next()
+        else:
+            self._in_turn = 0
+        self._began(waiting)
+        return waiting.item
+
+    def discard(self, gone: Callable[[T], bool]) -> list[T]:
+        """Takes out the waiting tasks for which `gone` holds, in order of arrival; nobody pays for them."""
+        out = sorted((r for r in self._ages if not r[2].gone and gone(r[2].item)), key=lambda ranked: ranked[1])
+        touched: dict[int, _Lane[T]] = {}
+        for _, _, waiting in out:
+            waiting.gone = True
+            waiting.lane.live -= 1
+            self._classes[waiting.ticket.priority].live -= 1
+            touched[id(waiting.lane)] = waiting.lane
+        self._size -= len(out)
+        for lane in touched.values():
+            lane.tidy()
+        for group in self._classes:
+            group.rest()
+            group.forgive(self._capacity)
+        self._tidy_ages()
+        return [waiting.item for _, _, waiting in out]
+
+    def _next(self) -> _Waiting[T]:
+        """Laws 2 to 4."""
+        group = next(group for group in reversed(self._classes) if group.live)
+        tasks = group.first().tasks
+        while tasks[0][2].gone:
+            heappop(tasks)
+        return heappop(tasks)[2]
+
+    def _aged(self, now_ms: int) -> _Waiting[T] | None:
+        """Law 1: the oldest task, if it has waited long enough. It stays in its lane's heap, marked as gone."""
+        while self._ages[0][2].gone:
+            heappop(self._ages)
+        received_ms, _, waiting = self._ages[0]
+        return waiting if now_ms - received_ms >= self._ageing_ms else None
+
+    def _began(self, waiting: _Waiting[T]) -> None:
+        waiting.gone = True
+        self._size -= 1
+        self._sequence += 1
+        lane, ticket = waiting.lane, waiting.ticket
+        group = self._classes[ticket.priority]
+        group.began(lane, ticket.cost, self._sequence)
+        group.forgive(self._capacity)
+        if len(lane.tasks) > 2 * lane.live + 8:
+            lane.tidy()
+        if len(self._ages) > 2 * self._size + 64:
+            self._tidy_ages()
+
+    def _tidy_ages(self) -> None:
+        self._ages = [ranked for ranked in self._ages if not ranked[2].gone]
+        heapify(self._ages)
