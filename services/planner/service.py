@@ -46,6 +46,11 @@ class Planner:
         started = self.now_ms()
         return [self.outgoing(self._plan(task, started, error=Error(kind="crashed", message=message)))]
 
+    def on_cancel(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:  # noqa: ARG002 - the hook's form
+        """What the request gets when its cancellation ended its planning, or kept it from being started."""
+        error = Error(kind="cancelled", message="The request was cancelled.")
+        return [self.outgoing(self._plan(task, self.now_ms(), error=error))]
+
     def outgoing(self, plan: Plan) -> Outgoing:
         """The plan as a record to send."""
         event_id = f"{plan.request_id}/plan/{plan.revision}"

@@ -9,7 +9,8 @@ from functools import partial
 from hocket.contracts.claims import Blobs
 from hocket.contracts.specialties import Specialty, SpecialtyError, load_specialties
 from hocket.kafka.client import codec_of, topics_of
-from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.control import ControlReader
+from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
 from hocket.kafka.log import Producer
 from hocket.kafka.runtime import Runtime
 from hocket.llm.models import Models
@@ -36,7 +37,9 @@ async def serve_workers(
                     health.add(runtime.specialty, partial(getattr, runtime, "joined"))
             topics, codec = topics_of(settings), codec_of(settings)
             beats = Heartbeats(runtimes, producer=producer, codec=codec, topics=topics, clock=now_ms)
-            await host(runtimes, beats, stop)
+            cancel = cancel_in(runtimes)
+            control = ControlReader(settings, topic=topics.control, codec=codec, on_cancel=cancel, clock=now_ms)
+            await host(runtimes, beats, stop, control)
     finally:
         await engines.close()
 
@@ -69,5 +72,7 @@ def _runtime(settings: Settings, specialty: Specialty, engines: Engines, produce
         worker=me,
         handler=worker.handle,
         on_crash=worker.on_crash,
+        on_cancel=worker.on_cancel,
+        on_late=worker.on_late,
         producer=producer,
     )

@@ -97,6 +97,21 @@ class Worker:
         self._tell(task, delivery, "failed", told)
         return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
 
+    def on_cancel(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
+        """What the request gets for a task that its cancellation ended, or kept from being started."""
+        told = Error(kind="cancelled", message="The request was cancelled.")
+        result = self._result(task, delivery.received_at_ms, Outcome(error=told)).model_copy(
+            update={"status": "cancelled"}
+        )
+        self._tell(task, delivery, "failed", told)
+        return [self._outgoing(task, result)]
+
+    def on_late(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
+        """What the request gets for a task whose deadline passed while it waited."""
+        told = _late("before it was started")
+        self._tell(task, delivery, "failed", told)
+        return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
+
     async def _outcome(self, task: Task) -> Outcome:
         if task.specialty != self._specialty.name:
             message = f"A task for {task.specialty} stood in the topic of {self._specialty.name}: mend its producer."

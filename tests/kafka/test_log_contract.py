@@ -84,7 +84,7 @@ class Member:
         self.held: set[int] = set()
         self.told: list[str] = []
         self.got: list[Raw] = []
-        self.commit_on_revoke: dict[int, int] = {}
+        self.commit_on_revoke: dict[int, tuple[int, str]] = {}
 
     def assigned(self, partitions: Collection[int]) -> None:
         self.told.append("assigned")
@@ -163,12 +163,22 @@ async def test_a_group_goes_on_at_what_was_committed(world):
     number = partition_of(b"k", PARTITIONS)
     async with joined(world.consumer("g")) as first:
         await first.until(lambda: len(first.got) == 4)
-        await first.consumer.commit({number: 2})
+        await first.consumer.commit({number: (2, "")})
     async with joined(world.consumer("g")) as second:
         await second.until(lambda: len(second.got) == 2)
     async with joined(world.consumer("other")) as third:
         await third.until(lambda: len(third.got) == 4)
     assert second.values() == [b"2", b"3"]
+
+
+async def test_what_is_committed_is_read_back_with_its_metadata(world):
+    async with joined(world.consumer("g")) as first:
+        await first.until(lambda: len(first.held) == 4)
+        assert await first.consumer.committed([0, 1]) == {0: None, 1: None}
+        await first.consumer.commit({0: (0, "x" * 3_500), 2: (0, "")})
+    async with joined(world.consumer("g")) as second:
+        await second.until(lambda: len(second.held) == 4)
+        assert await second.consumer.committed(range(3)) == {0: (0, "x" * 3_500), 1: None, 2: (0, "")}
 
 
 async def test_members_share_the_partitions_and_one_inherits_them_all(world):
@@ -189,7 +199,7 @@ async def test_what_is_committed_while_being_revoked_counts(world):
     await world.producer.send(world.topic, b"k", b"v", [])
     async with joined(world.consumer("g")) as first:
         await first.until(lambda: len(first.got) == 1)
-        first.commit_on_revoke = {partition_of(b"k", PARTITIONS): 1}
+        first.commit_on_revoke = {partition_of(b"k", PARTITIONS): (1, "")}
         async with joined(world.consumer("g")) as second:
             await first.until(lambda: len(second.held) == 2, second)
             first.commit_on_revoke = {}
@@ -203,7 +213,7 @@ async def test_a_commit_for_a_partition_of_another_member_is_refused(world):
     async with joined(world.consumer("g")) as first, joined(world.consumer("g")) as second:
         await first.until(lambda: len(first.held) == len(second.held) == 2, second)
         with pytest.raises(CommitRefused):
-            await first.consumer.commit(dict.fromkeys(second.held, 0))
+            await first.consumer.commit(dict.fromkeys(second.held, (0, "")))
 
 
 async def test_a_paused_partition_is_silent_until_it_is_resumed(world):

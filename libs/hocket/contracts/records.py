@@ -297,6 +297,13 @@ class Heartbeat(Record):
     mean_millis: float | None = None
     state: str = "running"
     version: str = ""
+    queued_by_class: tuple[int, ...] = ()
+    per_second: float = 0.0
+    error_rate: float | None = None
+    p50_millis: float | None = None
+    p95_millis: float | None = None
+    rate_limited: bool = False
+    paused: tuple[str, ...] = ()
 
 
 class DeadLetter(Record):

@@ -1,47 +1,87 @@
 """Which offset of a partition may be committed while its records finish in any order. Pure.
 
 Laws: everything below the committable offset is done; nothing that was received and is not done is ever below it; only
-offsets that were received count, so transaction markers and compaction gaps, which nobody receives, hold nothing up.
+offsets that were received count, so transaction markers and compaction gaps, which nobody receives, hold nothing up;
+what the predecessor's done-map calls done stays done.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+
+from hocket.core.donemap import DoneMap, Flight
+
+_SLACK = 1_000
 
 
 class Offsets:
-    """One partition during one assignment. Memory grows with what was received above the lowest unfinished offset."""
+    """One partition during one assignment. Memory grows with what is unfinished, not with what is done above it."""
 
-    def __init__(self) -> None:
-        self._order: deque[int] = deque()  # received and not yet passed, rising; its head is unfinished
+    def __init__(self, inherited: DoneMap | None = None) -> None:
+        self._order: deque[int] = deque()  # received and perhaps unfinished, rising; its head is unfinished
         self._unfinished: set[int] = set()
         self._next: int | None = None  # just above the highest offset known to be passed or received
+        self._inherited = inherited
+        self._ahead: dict[int, Flight | None] = {}  # open by the map and not received yet
+        if inherited is not None:
+            self._next = inherited.base
+            self._ahead = {o: inherited.open[o] for o in sorted(inherited.open)}
 
     @property
     def outstanding(self) -> int:
         """How many offsets are received and not done."""
         return len(self._unfinished)
 
-    def received(self, offset: int) -> None:
-        """A record was delivered. Offsets come in rising order; ValueError otherwise, and nothing changes."""
+    def received(self, offset: int) -> bool:
+        """A record was delivered; whether there is work left on it. Offsets come in rising order; ValueError otherwise,
+        and nothing changes."""
         if self._next is not None and offset < self._next:
             raise ValueError(f"offset {offset} was delivered after {self._next - 1}")
+        self._next = offset + 1
+        done = self._inherited is not None and self._inherited.done(offset)
+        finished_ahead = self._inherited is not None and offset in self._inherited.open and offset not in self._ahead
+        while self._ahead and (first := next(iter(self._ahead))) <= offset:
+            del self._ahead[first]
+        if done or finished_ahead:
+            return False
         self._order.append(offset)
         self._unfinished.add(offset)
-        self._next = offset + 1
+        return True
 
     def done(self, offset: int) -> None:
-        """A received record's outcome is safe; saying so twice is harmless. ValueError for offsets still to come."""
+        """A received record's outcome is safe, or that of one which the map calls open; saying so twice is harmless.
+        ValueError for other offsets still to come."""
         if self._next is None or offset >= self._next:
-            raise ValueError(f"offset {offset} was never delivered")
+            if self._inherited is None or not self._inherited.base <= offset < self._inherited.top:
+                raise ValueError(f"offset {offset} was never delivered")
+            self._ahead.pop(offset, None)
+            return
         self._unfinished.discard(offset)
         while self._order and self._order[0] not in self._unfinished:
             self._order.popleft()
+        if len(self._order) > 2 * len(self._unfinished) + _SLACK:
+            self._order = deque(o for o in self._order if o in self._unfinished)
 
     def advanced(self, position: int) -> None:
         """The consumer stands at `position`: what lies below was delivered, or nobody receives it."""
         self._next = max(position, self._next or 0)
+        while self._ahead and (first := next(iter(self._ahead))) < position:
+            del self._ahead[first]
 
     def committable(self) -> int | None:
         """The next offset that a new owner would have to process; None before anything is known."""
-        return self._order[0] if self._order else self._next
+        if self._order:
+            return self._order[0]
+        if self._inherited is None or self._next is None or self._next >= self._inherited.top:
+            return self._next
+        return next(iter(self._ahead), self._inherited.top)
+
+    def standing(self, flights: Mapping[int, Flight]) -> DoneMap | None:
+        """What stands above the committable offset, to be committed with it; None before anything is known."""
+        base = self.committable()
+        if base is None or self._next is None:
+            return None
+        top = self._next if self._inherited is None else max(self._next, self._inherited.top)
+        still = {o: flights.get(o) for o in self._order if o in self._unfinished}
+        return DoneMap(base=base, top=top, open=still | {o: flights.get(o, f) for o, f in self._ahead.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,10 +37,47 @@ Handler = Callable[[Task, Delivery], Awaitable[Sequence[Outgoing]]]
 """Does the task and returns its outcome. Must not block the event loop. May be cancelled."""
 OnCrash = Callable[[Task, Delivery, Exception], Sequence[Outgoing]]
 """What to send when the handler raised, so that the request is answered. TooLarge has kind too_large."""
+OnEnd = Callable[[Task, Delivery], Sequence[Outgoing]]
+"""What to send for a task that is not run (to its end): its request is cancelled, or it cannot meet its deadline."""
+
+
+MAX_DELIVERIES = 3
+"""A task that was running when its worker died so many times is dead-lettered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What a service does with tasks. `on_run` is told how many milliseconds a handler took to its own end."""
+
+    handler: Handler
+    on_crash: OnCrash
+    on_cancel: OnEnd | None = None
+    on_late: OnEnd | None = None
+    on_run: Callable[[float], None] = lambda _: None
 
 
 class StreamPoisonedError(Exception):
     """Most records of a topic cannot be read, so its consumer stopped; the message says who must act."""
+
+
+class KillerTaskError(Exception):
+    """A task during which its worker died too often; it is not run again."""
+
+    kind = "killer"
+
+
+@dataclass(eq=False)
+class Visit:
+    """One record at the desk. `task` is None when it could not be decoded, or was not yet."""
+
+    raw: Raw
+    task: Task | None = None
+    crashes: int = 0
+    """In how many deliveries its worker died."""
+    cancelled: bool = False
+    late: bool = False
+    interruptible: bool = False
+    """Whether its handler runs now, so that cancelling its asyncio task ends only that."""
 
 
 @dataclass(kw_only=True)
@@ -63,30 +101,40 @@ class Desk:
 
     def __init__(
         self,
-        *,
         outbox: Outbox,
-        handler: Handler,
-        on_crash: OnCrash,
+        hooks: Hooks,
         dead_letters: str,
+        *,
         who: str,
         specialty: str,
         clock: Callable[[], int],
     ) -> None:
         self.counts = Counts()
         self._outbox = outbox
-        self._handler = handler
-        self._on_crash = on_crash
+        self._handler = hooks.handler
+        self._on_crash = hooks.on_crash
+        self._on_cancel = hooks.on_cancel
+        self._on_late = hooks.on_late
+        self._on_run = hooks.on_run
         self._dead_letters = dead_letters
         self._who = who
         self._specialty = specialty
+        self._meters = metrics.Meters(specialty)
         self._clock = clock
         self._ratio = DeadRatio()
 
-    async def process(self, raw: Raw) -> None:
+    def open(self, raw: Raw) -> Visit:
+        """The record with its task, if it can be had at once. Never waits: `process` does what is left."""
+        visit = Visit(raw)
+        with contextlib.suppress(CodecError):
+            visit.task = self._outbox.decode_now(raw.value, Task)
+        return visit
+
+    async def process(self, visit: Visit) -> None:
         """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
-        received_at = self._clock()
+        raw, received_at = visit.raw, self._clock()
         try:
-            task = await self._outbox.decode(raw.value, Task)
+            task = visit.task or await self._outbox.decode(raw.value, Task)
         except CodecError as e:
             self._ratio.add(dead=True)
             if self._ratio.too_many:
@@ -104,25 +152,25 @@ class Desk:
             received_at_ms=received_at,
             emit=lambda outgoing: self._outbox.emit(outgoing, trace),
         )
-        await self._run(task, delivery, raw)
+        await self._run(task, delivery, visit)
 
-    async def _run(self, task: Task, delivery: Delivery, raw: Raw) -> None:
-        metrics.STARTED.labels(self._specialty).inc()
+    async def _run(self, task: Task, delivery: Delivery, visit: Visit) -> None:
+        self._meters.started.inc()
         began = time.monotonic()
-        messages, failed = await self._outcome(task, delivery, raw)
+        messages, failed = await self._outcome(task, delivery, visit)
         await self._outbox.send(messages)
         seconds = time.monotonic() - began
-        metrics.SECONDS.labels(self._specialty).observe(seconds)
-        (metrics.FAILED if failed else metrics.COMPLETED).labels(self._specialty).inc()
+        self._meters.seconds.observe(seconds)
+        (self._meters.failed if failed else self._meters.completed).inc()
         self.counts.seconds += seconds
         self.counts.failed += failed
         self.counts.completed += not failed
 
-    async def _outcome(self, task: Task, delivery: Delivery, raw: Raw) -> tuple[list[Message], bool]:
+    async def _outcome(self, task: Task, delivery: Delivery, visit: Visit) -> tuple[list[Message], bool]:
         """What to send, and whether the task failed: a record that carries an error says so."""
         error: Exception
         try:
-            outgoing = await self._handler(task, delivery)
+            outgoing = await self._outgoing(task, delivery, visit)
             messages = [await self._outbox.encode(o, delivery.trace) for o in outgoing]
         except asyncio.CancelledError:
             me = asyncio.current_task()
@@ -134,11 +182,35 @@ class Desk:
             error = e
         else:
             return messages, any(getattr(o.record, "error", None) is not None for o in outgoing)
-        kind = error.kind if isinstance(error, TooLarge) else "crashed"
+        kind = error.kind if isinstance(error, TooLarge | KillerTaskError) else "crashed"
         log.error("task %s of %s: %s", task.task_id, task.request_id, kind, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
-        await self._bury(raw, kind=kind, reason=reason, trace=delivery.trace)
+        await self._bury(visit.raw, kind=kind, reason=reason, trace=delivery.trace)
         return await self._after_crash(task, delivery, error), True
+
+    async def _outgoing(self, task: Task, delivery: Delivery, visit: Visit) -> Sequence[Outgoing]:
+        if visit.crashes >= MAX_DELIVERIES:
+            raise KillerTaskError(
+                f"its worker died {visit.crashes} times while it ran: see what it does to a worker, then replay it"
+            )
+        if visit.cancelled and self._on_cancel is not None:
+            return self._on_cancel(task, delivery)
+        if visit.late and self._on_late is not None:
+            return self._on_late(task, delivery)
+        visit.interruptible = True
+        began = time.monotonic()
+        try:
+            outgoing = await self._handler(task, delivery)
+        except asyncio.CancelledError:
+            me = asyncio.current_task()
+            # One cancellation is the request's; another would be the process's, and goes on.
+            if not visit.cancelled or self._on_cancel is None or me is None or me.uncancel():
+                raise
+            return self._on_cancel(task, delivery)
+        finally:
+            visit.interruptible = False
+        self._on_run(1000 * (time.monotonic() - began))
+        return outgoing
 
     async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
         try:

@@ -74,8 +74,12 @@ class Consumer(Protocol):
     async def position(self, partition: int) -> int | None:
         """The offset after the last one that polls have passed, markers and gaps included; None when not known."""
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commits next offsets by partition. Waits while no broker answers. Raises CommitRefused."""
+    async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> None:
+        """Commits next offsets, each with its metadata. Waits while no broker answers. Raises CommitRefused."""
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, tuple[int, str] | None]:
+        """What the group has committed, None where it has nothing yet. Tries again for as long as it takes. Raises
+        KafkaRefused."""
 
     async def close(self) -> None:
         """Leaves the group without committing. Takes seconds at most, even when no broker answers."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hocket.contracts.codec import Codec, RegistryError
+from hocket.contracts.codec import SINGLE_OBJECT, Codec, RegistryError
 from hocket.contracts.headers import Headers, event_headers
 from hocket.contracts.records import DeadLetter, Record
 from hocket.kafka.client import MAX_RECORD_BYTES
@@ -106,6 +106,12 @@ class Outbox:
         """The record in the bytes. Waits while a schema registry is out of reach. Raises CodecError."""
         return await self._patiently((value or b"")[:_MARK], lambda: self._codec.decode(value, expected))
 
+    def decode_now(self, value: bytes | None, expected: type[R]) -> R | None:
+        """The record in the bytes; None when a registry may have to be asked for its schema. Raises CodecError."""
+        data = value or b""
+        at_hand = data[:2] == SINGLE_OBJECT or data[:_MARK] in self._known
+        return self._codec.decode(data, expected) if at_hand else None
+
     async def _patiently(self, schema: object, call: Callable[[], T]) -> T:
         """Runs the codec; in a thread the first time that it sees a schema, because a registry may have to be asked."""
         if schema in self._known:
@@ -122,7 +128,11 @@ class Outbox:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Returns when all of them are safe. Raises TooLarge, KafkaRefused."""
-        await asyncio.gather(*(self._producer.send(m.topic, m.key, m.value, m.headers) for m in messages))
+        sends = [self._producer.send(m.topic, m.key, m.value, m.headers) for m in messages]
+        if len(sends) == 1:  # the usual case, without a task of its own
+            await sends[0]
+        else:
+            await asyncio.gather(*sends)
 
     def emit(self, outgoing: Outgoing, trace: str) -> None:
         """Queues a progress record; never waits. Drops it when Kafka is too slow."""

@@ -13,6 +13,7 @@ from hocket.llm import render
 from hocket.llm.base import QUALITY, Kind, ModelCall, ModelError, ModelReply
 from hocket.llm.catalogue import Entry
 from hocket.llm.models import Models
+from hocket.runtime import metrics
 
 Check = Callable[[dict[str, Any]], Sequence[str]]
 """What is wrong with a reply; empty when it may be used."""
@@ -114,6 +115,8 @@ class Asker:
                 if e.usage is not None:
                     self.ledger.usage.append(e.usage)
                 self.ledger.add(entry.engine, e.kind, e.message, started, self.now_ms())
+                if e.kind == "rate_limited":
+                    metrics.RATE_LIMITED.labels(entry.engine).inc()
                 wait = retry.decide(e, attempt=tries, now_ms=self.now_ms(), deadline_ms=self.deadline_ms)
                 if wait is None:
                     raise

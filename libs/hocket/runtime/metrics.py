@@ -8,7 +8,30 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 _BY = ("specialty",)
-_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300)
+SECONDS_BOUNDS = (
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    0.75,
+    1,
+    1.5,
+    2.5,
+    5,
+    7.5,
+    10,
+    15,
+    20,
+    30,
+    40,
+    60,
+    120,
+    300,
+    600,
+)
 
 STARTED = Counter(
     "hocket_tasks_started", "Tasks taken up. Flat while consumer lag grows: workers are full or stuck.", _BY
@@ -20,7 +43,10 @@ FAILED = Counter(
     _BY,
 )
 SECONDS = Histogram(
-    "hocket_task_seconds", "From start to acknowledged outcome. Rising: slow models or engines.", _BY, buckets=_SECONDS
+    "hocket_task_seconds",
+    "From start to acknowledged outcome. Rising: slow models or engines.",
+    _BY,
+    buckets=SECONDS_BOUNDS,
 )
 IN_FLIGHT = Gauge(
     "hocket_tasks_in_flight", "Running now. At HOCKET_CONCURRENCY for long: add workers or raise it.", _BY
@@ -42,6 +68,50 @@ PROGRESS_DROPPED = Counter(
     "hocket_progress_dropped",
     "Progress records dropped because Kafka took them too slowly. Harmless; check the broker.",
     _BY,
+)
+
+QUEUED_BY_CLASS = Gauge(
+    "hocket_tasks_queued_by_priority",
+    "Fetched and waiting, by priority (9 is most urgent). 9 above 0 for long: the worker is overloaded, add workers. "
+    "Absent: the worker keeps no classes.",
+    (*_BY, "priority"),
+)
+PER_SECOND = Gauge(
+    "hocket_tasks_per_second", "Tasks that ended per second, last minute. Falling while lag grows: see p95.", _BY
+)
+ERROR_RATE = Gauge(
+    "hocket_task_error_rate",
+    "Share of the last minute's tasks that failed, 0 to 1; NaN when none ended. Above 0.1: read receipts and the log.",
+    _BY,
+)
+P50 = Gauge(
+    "hocket_task_p50_seconds", "Median time of the last minute's tasks; NaN when none ended. Rising: slow models.", _BY
+)
+P95 = Gauge(
+    "hocket_task_p95_seconds",
+    "95th percentile of the last minute's tasks; NaN when none ended. Rising alone: single calls hang, see retries.",
+    _BY,
+)
+RATE_LIMITED = Counter(
+    "hocket_rate_limited",
+    "Calls that a provider refused for their rate. Rising: raise the provider's limit, or run less at once.",
+    ("engine",),
+)
+LIMITED = Gauge(
+    "hocket_worker_rate_limited",
+    "1 if a provider refused a call of this process for its rate in the last minute; see hocket_rate_limited_total.",
+    _BY,
+)
+PAUSED = Gauge(
+    "hocket_partitions_paused",
+    "Partitions held but not read now. Above 0 for long: the worker is full or degraded; add workers or see its log.",
+    _BY,
+)
+CANCELS = Counter("hocket_cancels_read", "Cancellations read from control. Flat while clients cancel: see the log.")
+CONTROL_SKIPPED = Counter(
+    "hocket_control_skipped",
+    "Records of control that this process could not read; the aggregator dead-letters them. Rising: mend their "
+    "producer, or update this worker.",
 )
 
 DISPATCHED = Counter(
@@ -66,3 +136,16 @@ AGGREGATOR_DEAD_LETTERS = Counter(
     "Records that the aggregator gave up; see the monitor's hocket_dead_letters_total.",
     ("kind",),
 )
+
+
+class Meters:
+    """The children of one specialty that every task touches, looked up once: the look-up costs more than the count."""
+
+    def __init__(self, specialty: str) -> None:
+        self.started = STARTED.labels(specialty)
+        self.completed = COMPLETED.labels(specialty)
+        self.failed = FAILED.labels(specialty)
+        self.seconds = SECONDS.labels(specialty)
+        self.in_flight = IN_FLIGHT.labels(specialty)
+        self.queued = QUEUED.labels(specialty)
+        self.progress_dropped = PROGRESS_DROPPED.labels(specialty)

@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     instance: str = Field(default_factory=socket.gethostname, description="Stable name of this process among its peers")
     state_dir: Path = Field(default_factory=lambda: data_home() / "state", description="The aggregator's local state")
     concurrency: int = Field(default=64, ge=1, description="Model calls in flight per worker")
+    window: int | None = Field(
+        default=None, ge=1, description="Tasks fetched ahead per worker; default is 4 x concurrency, at least 5,000"
+    )
     grace_seconds: float = Field(default=30.0, description="How long a stopping worker may finish what it has begun")
     session_timeout_ms: int = Field(default=6_000, description="A dead member's partitions move after this time")
 

@@ -14,6 +14,8 @@ from hocket.contracts.headers import Headers
 from hocket.kafka.client import partition_of
 from hocket.kafka.log import Assigned, CommitRefused, Raw, Revoked, TooLarge
 
+_MAX_METADATA = 4_096
+
 
 @dataclass
 class _Partition:
@@ -24,7 +26,7 @@ class _Partition:
 @dataclass
 class _Group:
     members: list[FakeConsumer] = field(default_factory=list)
-    committed: dict[tuple[str, int], int] = field(default_factory=dict)
+    committed: dict[tuple[str, int], tuple[int, str]] = field(default_factory=dict)
     commits: list[dict[int, int]] = field(default_factory=list)
     rebalancing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -58,7 +60,11 @@ class FakeLog:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """The group's committed offsets by partition."""
-        return {p: o for (t, p), o in self.group(group).committed.items() if t == topic}
+        return {p: o for (t, p), (o, _) in self.group(group).committed.items() if t == topic}
+
+    def metadata(self, group: str, topic: str) -> dict[int, str]:
+        """What the group committed beside its offsets, by partition."""
+        return {p: text for (t, p), (_, text) in self.group(group).committed.items() if t == topic}
 
     def append(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]] = ()
@@ -186,13 +192,20 @@ class FakeConsumer:
         """The offset after the last one that polls have passed."""
         return self._positions.get(partition)
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commits next offsets."""
+    async def commit(self, offsets: Mapping[int, tuple[int, str]]) -> None:
+        """Commits next offsets with their metadata."""
         group = self._log.group(self._group)
         if not self._member or not set(offsets) <= set(self._positions):
             raise CommitRefused("the partitions belong to another member")
-        group.commits.append(dict(offsets))
+        if any(len(text.encode()) > _MAX_METADATA for _, text in offsets.values()):
+            raise ValueError("a broker refuses metadata of this length")
+        group.commits.append({p: o for p, (o, _) in offsets.items()})
         group.committed |= {(self._topic, p): o for p, o in offsets.items()}
+
+    async def committed(self, partitions: Collection[int]) -> Mapping[int, tuple[int, str] | None]:
+        """What the group has committed."""
+        await asyncio.sleep(0)
+        return {p: self._log.group(self._group).committed.get((self._topic, p)) for p in partitions}
 
     async def close(self) -> None:
         """Leaves the group."""

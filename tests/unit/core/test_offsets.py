@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hocket.core.donemap import DoneMap, Flight
 from hocket.core.offsets import Offsets
 
 
@@ -106,3 +107,55 @@ def test_laws(history, data):
         assert last is None or now >= last
         assert tracker.outstanding == len(unfinished)
         last = now
+
+
+def test_what_the_predecessor_has_done_is_not_work_any_more():
+    tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: Flight(owner="", deliveries=2)}))
+    assert tracker.committable() == 3
+    assert [tracker.received(o) for o in (3, 4, 5, 6, 7, 8)] == [True, False, False, True, False, True]
+    tracker.done(3)
+    assert tracker.committable() == 6
+    assert tracker.standing({}) == DoneMap(base=6, top=9, open={6: None, 8: None})
+    tracker.done(6)
+    tracker.done(8)
+    assert tracker.committable() == 9
+
+
+def test_what_is_not_delivered_yet_stays_in_the_map():
+    flight = Flight(owner="", deliveries=2)
+    tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: flight}))
+    assert tracker.received(3)
+    assert tracker.standing({}) == DoneMap(base=3, top=8, open={3: None, 6: flight})
+    tracker.done(3)
+    assert tracker.committable() == 6
+
+
+def test_an_open_offset_may_end_before_it_is_delivered_again():
+    tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: None}))
+    tracker.done(6)
+    tracker.done(3)
+    assert tracker.committable() == 8
+    assert not tracker.received(3)
+    assert not tracker.received(6)
+    with pytest.raises(ValueError, match="never delivered"):
+        tracker.done(8)
+
+
+def test_before_anything_is_known_nothing_stands():
+    assert Offsets().standing({}) is None
+
+
+def test_memory_is_given_back_while_the_lowest_is_unfinished():
+    tracker = Offsets()
+    for offset in range(10_000):
+        tracker.received(offset)
+        if offset:
+            tracker.done(offset)
+    assert len(tracker._order) < 1_100
+    assert tracker.standing({}) == DoneMap(base=0, top=10_000, open={0: None})
+
+
+def test_an_inherited_gap_is_passed_with_the_position():
+    tracker = Offsets(DoneMap(base=3, top=8, open={5: None}))
+    tracker.advanced(8)
+    assert tracker.committable() == 8

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from prometheus_client import generate_latest
 
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Heartbeat
 from hocket.contracts.topics import Topics
-from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
 from hocket.kafka.runtime import Runtime, StreamPoisonedError
+from hocket.runtime import metrics
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
 
@@ -72,3 +74,31 @@ async def test_when_one_runtime_fails_all_stop_and_its_error_is_raised():
         await host(runtimes, heartbeats, asyncio.Event())
     assert log.group("planning").members == []
     assert log.group("writing").members == []
+
+
+async def test_a_beat_tells_what_was_done_lately_and_prometheus_the_same() -> None:
+    log, now = FakeLog(partitions=1), 0
+    mine = runtime(log, "tallied")
+    heartbeats = Heartbeats([mine], producer=log.producer(), codec=CODEC, topics=TOPICS, clock=lambda: now)
+    await heartbeats.beat()
+    for seconds in (0.02, 0.04, 0.04, 9.0):
+        metrics.SECONDS.labels("tallied").observe(seconds)
+    metrics.RATE_LIMITED.labels("openai/m").inc()
+    now = 2_000
+    await heartbeats.beat()
+    quiet, busy = beats_of(log)
+    assert (quiet.p50_millis, quiet.rate_limited) == (None, False)
+    assert busy.p50_millis is not None and 20 <= busy.p50_millis <= 50
+    assert busy.p95_millis is not None and 7_500 <= busy.p95_millis <= 10_000
+    assert busy.rate_limited
+    shown = generate_latest().decode()
+    assert f'hocket_task_p95_seconds{{specialty="tallied"}} {busy.p95_millis / 1000}' in shown
+    assert 'hocket_worker_rate_limited{specialty="tallied"} 1.0' in shown
+    assert 'hocket_task_error_rate{specialty="tallied"} NaN' in shown
+
+
+def test_a_cancellation_goes_to_every_runtime() -> None:
+    log = FakeLog(partitions=1)
+    runtimes = [runtime(log, "writing"), runtime(log, "planning")]
+    cancel_in(runtimes)("r1")
+    assert [r.stats.in_flight for r in runtimes] == [0, 0], "an unknown request harms nothing"

@@ -71,9 +71,9 @@ async def at_once(t: Task, delivery: object) -> list[Outgoing]:
     return [result(t)]
 
 
-def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int = 8) -> Runtime:
+def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int = 8, **more: object) -> Runtime:
     return Runtime(
-        settings=Settings(grace_seconds=2.0),
+        settings=Settings(grace_seconds=2.0, window=concurrency),
         topics=TOPICS,
         codec=CODEC,
         topic=TOPIC,
@@ -86,6 +86,7 @@ def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int =
         consumer=log.consumer(TOPIC, GROUP),
         concurrency=concurrency,
         clock=lambda: NOW,
+        **more,  # type: ignore[arg-type]
     )
 
 
@@ -370,3 +371,147 @@ async def test_an_idle_consumer_steps_over_transaction_markers():
     async with running(make(log, at_once)):
         await until(lambda: log.committed(GROUP, TOPIC).get(0) == 2)
     assert len(results(log)) == 1
+
+
+class Told:
+    """The hooks, and what they were asked."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def on_end(self, t: Task, delivery: object) -> list[Outgoing]:
+        self.ended.append(t.request_id)
+        return [result(t, error=Error(kind="cancelled", message="cancelled"))]
+
+
+async def crash(log: FakeLog, runtime: Runtime, run: asyncio.Task[None]) -> None:
+    """As kill -9: the member is gone without a word, and nothing of it is committed any more."""
+    await runtime._consumer.kill()  # type: ignore[attr-defined]
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_after_a_crash_only_what_was_in_flight_runs_again():
+    log, desk, second = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a", "b", "c", "d")
+    first = make(log, desk)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 4)
+    desk.finish("b", "d")
+    await until(lambda: len(results(log)) == 2)
+    await asyncio.sleep(0.15)
+    assert log.committed(GROUP, TOPIC) == {0: 0}
+    await crash(log, first, run)
+    async with running(make(log, second, worker="w2")):
+        await until(lambda: len(second.started) == 2)
+        second.finish("a", "c")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 4)
+    assert second.started == ["a", "c"]
+    assert sorted(r.request_id for r in results(log)) == ["a", "b", "c", "d"]
+
+
+async def test_a_task_that_kills_its_worker_again_and_again_is_dead_lettered_and_answered():
+    log = FakeLog(partitions=1)
+    put(log, "killer")
+    starts = 0
+    for life in range(3):
+        desk = Desk()
+        runtime = make(log, desk, worker=f"w{life}")
+        run = asyncio.create_task(runtime.run())
+        await until(lambda: len(desk.started) == 1)  # noqa: B023
+        starts += len(desk.started)
+        await asyncio.sleep(0.15)
+        await crash(log, runtime, run)
+    last = Desk()
+    async with running(make(log, last, worker="w9")):
+        await until(lambda: total_committed(log) == 1)
+    assert (starts, last.started) == (3, [])
+    assert [d.kind for d in dead(log)] == ["killer"]
+    [answer] = results(log)
+    assert answer.error is not None
+    assert answer.error.kind == "killer"
+
+
+async def test_a_handover_in_good_order_counts_no_crash():
+    log = FakeLog(partitions=1)
+    put(log, "long")
+    for life in range(5):
+        desk = Desk()
+        runtime = make(log, desk, worker=f"w{life}")
+        run = asyncio.create_task(runtime.run())
+        await until(lambda: desk.started == ["long"])  # noqa: B023
+        await asyncio.sleep(0.1)
+        await runtime.stop(0.05)
+        await run
+    async with running(make(log, at_once)):
+        await until(lambda: total_committed(log) == 1)
+    assert dead(log) == []
+    assert len(results(log)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "somebody else's note", "h" * 4_000])
+async def test_foreign_metadata_is_ignored(text):
+    log = FakeLog(partitions=1)
+    put(log, "a", "b")
+    log.group(GROUP).committed[(TOPIC, 0)] = (1, text)
+    async with running(make(log, at_once)):
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 2)
+    assert [r.request_id for r in results(log)] == ["b"]
+
+
+async def test_a_call_that_ends_while_its_partition_comes_back_to_a_stopping_member_is_committed():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b")
+    runtime = make(log, desk)
+    run = asyncio.create_task(runtime.run())
+    await until(lambda: len(desk.started) == 2)
+    stop = asyncio.create_task(runtime.stop(5))
+    await asyncio.sleep(0.05)
+    await log.rebalance(GROUP)
+    await asyncio.sleep(0.05)
+    desk.finish("a", "b")
+    await stop
+    await run
+    assert log.committed(GROUP, TOPIC) == {0: 2}
+
+
+async def test_a_cancelled_request_ends_where_it_runs_and_never_starts_where_it_waits():
+    log, desk, told = FakeLog(partitions=1), Desk(), Told()
+    put(log, "a", "b")
+    async with running(make(log, desk, concurrency=1, on_cancel=told.on_end)) as runtime:
+        await until(lambda: desk.started == ["a"] and runtime.stats.queued == 1)
+        for name in ("a", "b", "later"):
+            runtime.cancel(name)
+        put(log, "later")
+        await until(lambda: total_committed(log) == 3)
+    assert desk.started == ["a"]
+    assert sorted(told.ended) == ["a", "b", "later"]
+    assert [r.error.kind for r in results(log) if r.error] == ["cancelled"] * 3
+    assert dead(log) == []
+
+
+async def test_what_is_past_its_deadline_while_it_waits_is_failed_before_its_turn():
+    log, desk, told = FakeLog(partitions=1), Desk(), Told()
+    put(log, "a")
+    late = task("late").model_copy(update={"deadline": NOW - 1})
+    log.append(TOPIC, b"late", CODEC.encode(late, TOPIC))
+    async with running(make(log, desk, concurrency=1, on_late=told.on_end)):
+        await until(lambda: told.ended == ["late"])
+        assert desk.started == ["a"]
+        desk.finish("a")
+        await until(lambda: total_committed(log) == 2)
+    assert len(results(log)) == 2
+
+
+async def test_the_map_is_kept_within_its_bounds_by_taking_no_more():
+    log, desk = FakeLog(partitions=1), Desk()
+    names = [f"r{i}" for i in range(6_000)]
+    put(log, *names)
+    async with running(make(log, desk, concurrency=6_000)) as runtime:
+        await until(lambda: len(desk.started) > 1_000, 20)
+        desk.finish(*[n for i, n in enumerate(names) if i * 7919 % 101 % 3 == 1])
+        await until(lambda: runtime.stats.in_flight < len(desk.started), 20)
+        desk.finish(*names)
+        await until(lambda: total_committed(log) == 6_000, 30)
+    assert len(results(log)) == 6_000
+    assert max(len(text) for text in log.metadata(GROUP, TOPIC).values()) < 3_500

@@ -210,3 +210,8 @@ async def test_what_is_planned_is_sound(planner: Any) -> None:
     made = planner(ScriptedProvider("openai", in_turn(DRAFT)))
     plan = await made.plan(task())
     assert faults(plan.tasks, plan.output_task, list(made.specialties), PlanLimits()) == []
+
+
+async def test_a_cancelled_planning_is_answered(planner: Any) -> None:
+    [sent] = planner().on_cancel(task(), None)
+    assert (sent.key, sent.record.error.kind, sent.record.tasks) == (task().request_id, "cancelled", ())

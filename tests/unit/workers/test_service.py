@@ -258,3 +258,16 @@ def test_a_crash_is_answered(error, kind, says, blobs):
     assert (result.status, result.error.kind, result.started_at) == ("failed", kind, 900)
     assert says in result.error.message
     assert [o.record.kind for o in told if isinstance(o.record, Progress)] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "status", "kind"), [("on_cancel", "cancelled", "cancelled"), ("on_late", "failed", "deadline")]
+)
+def test_a_task_that_is_not_run_is_answered(hook, status, kind, blobs):
+    told: list[Outgoing] = []
+    [sent] = getattr(make(Engines(fine), blobs), hook)(task(), delivery(told))
+    result = sent.record
+    assert isinstance(result, Result)
+    assert result.error is not None
+    assert (result.status, result.error.kind, sent.key) == (status, kind, result.request_id)
+    assert [o.record.kind for o in told if isinstance(o.record, Progress)] == ["failed"]

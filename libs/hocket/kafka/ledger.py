@@ -1,0 +1,127 @@
+"""Which partitions are held, how far each is done, and telling the group: offsets with their done-maps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Mapping
+
+from hocket.core.donemap import ROOMY, DoneMap, Flight, decode, encode
+from hocket.core.offsets import Offsets
+from hocket.kafka.log import CommitRefused, Consumer
+
+log = logging.getLogger(__name__)
+
+_COMMIT_S = 3.0  # a commit in a rebalance or at the end may take this long
+
+Flights = Callable[[], Mapping[int, Mapping[int, Flight]]]
+"""Who runs what now, by partition and offset."""
+
+
+class Ledger:
+    """The partitions of one consumer. A partition is read only after its committed offset and done-map are known."""
+
+    def __init__(self, consumer: Consumer, *, flights: Flights, on_refused: Callable[[], None]) -> None:
+        self._consumer = consumer
+        self._flights = flights
+        self._on_refused = on_refused
+        self._offsets: dict[int, Offsets] = {}
+        self._committed: dict[int, tuple[int, str]] = {}
+        self._wide: set[int] = set()
+        self._paused = False
+        self._held: tuple[int, ...] = ()
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions held, rising; `get` has only those whose done-map is read."""
+        return self._held
+
+    @property
+    def wide(self) -> tuple[int, ...]:
+        """The partitions that are paused because their done-map has grown too wide."""
+        return tuple(sorted(self._wide))
+
+    def get(self, partition: int) -> Offsets | None:
+        """Its offsets in this assignment; None before its barrier and after its end."""
+        return self._offsets.get(partition)
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """Nothing of these is delivered before `opened`."""
+        self._held = tuple(sorted(partitions))
+        self._offsets, self._committed, self._wide = {}, {}, set()
+        self._consumer.pause(partitions)
+
+    async def read(self) -> dict[int, DoneMap | None]:
+        """What the predecessors left on the partitions held now. Waits as long as no broker answers."""
+        found = await self._consumer.committed(self._held)
+        return {p: None if at is None else decode(at[1], at[0]) for p, at in found.items()}
+
+    def opened(self, maps: Mapping[int, DoneMap | None]) -> None:
+        """The barrier falls: from here on records come."""
+        self._offsets = {p: Offsets(inherited) for p, inherited in maps.items()}
+        if not self._paused:
+            self._consumer.resume(self._offsets)
+
+    def lost(self, partitions: Collection[int]) -> None:
+        """They are no longer held."""
+        self._held = tuple(p for p in self._held if p not in set(partitions))
+        for partition in partitions:
+            self._offsets.pop(partition, None)
+
+    def pause(self) -> None:
+        """Nothing is delivered until `resume`."""
+        self._paused = True
+        self._consumer.pause(self._held)
+
+    def resume(self) -> None:
+        """Ends a pause, except where a done-map has grown too wide."""
+        self._paused = False
+        self._consumer.resume(set(self._offsets) - self._wide)
+
+    async def note_positions(self) -> None:
+        """Steps idle partitions over transaction markers, so that an idle group's lag reads 0."""
+        for partition, offsets in list(self._offsets.items()):
+            if not offsets.outstanding and (position := await self._consumer.position(partition)) is not None:
+                offsets.advanced(position)
+
+    async def commit(self, *, leaving: bool = False) -> None:
+        """Commits what has changed. `leaving`: what still runs is noted as nobody's, so that no crash is counted."""
+        flights = self._flights()
+        standing = {p: self._at(p, flights.get(p, {}), leaving=leaving) for p in self._offsets}
+        due = {p: at for p, at in standing.items() if at and at != self._committed.get(p)}
+        if not due:
+            return
+        mine = self._committed
+        try:
+            await self._consumer.commit(due)
+        except CommitRefused as e:
+            self._on_refused()
+            log.info("offsets not committed, the new owner repeats: %s", e)
+        else:
+            mine.update(due)  # a later assignment has another dictionary
+
+    async def commit_briefly(self, *, leaving: bool = False) -> None:
+        """The same, for seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.commit(leaving=leaving), _COMMIT_S)
+
+    def _at(self, partition: int, flights: Mapping[int, Flight], *, leaving: bool) -> tuple[int, str] | None:
+        if leaving:
+            flights = {o: Flight(owner="", deliveries=f.deliveries - (f.owner != "")) for o, f in flights.items()}
+        standing = self._offsets[partition].standing(flights)
+        if standing is None:
+            return None
+        text = encode(standing)
+        self._widen(partition, len(text))
+        return standing.base, text
+
+    def _widen(self, partition: int, size: int) -> None:
+        """Backpressure before the map would overflow: what waits is finished first."""
+        if size > ROOMY and partition not in self._wide:
+            self._wide.add(partition)
+            self._consumer.pause([partition])
+        elif size <= ROOMY // 2 and partition in self._wide:
+            self._wide.discard(partition)
+            if not self._paused:
+                self._consumer.resume([partition])
