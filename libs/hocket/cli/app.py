@@ -11,6 +11,7 @@ import typer
 
 from hocket import __version__
 from hocket.cli.base import Globals, Output, guarded, settings_of
+from hocket.cli.dlq import dlq_app
 
 app = typer.Typer(
     name="hocket",
@@ -28,6 +29,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(specialties_app, name="specialties")
 app.add_typer(workflows_app, name="workflows")
 app.add_typer(new_app, name="new")
+app.add_typer(dlq_app, name="dlq")
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or exactly one JSON document on stdout.")]
 TextArg = Annotated[str, typer.Argument(help="What is asked.")]
