@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast check lint format lock setup clean ci
+.PHONY: help demo dev test test-fast check lint format lock setup clean ci faults bench-runtime
 
 help: ## Show what can be run
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv with everything in it
 
@@ -33,6 +33,14 @@ test: $(STAMP) ## Run all tests
 
 test-fast: $(STAMP) ## Run the tests that need no broker
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not kafka and not e2e and not slow" $(ARGS)
+
+faults: $(STAMP) ## Break the worker runtime in every way, long form, and count what it cost (ARGS="--tasks 20000")
+	$(BIN)/python -m bench.runtime_faults $(ARGS)
+
+bench-runtime: $(STAMP) ## What the worker runtime can carry and what it costs; conditions and ratios
+	$(BIN)/python -m bench.runtime_flight $(ARGS)
+	$(BIN)/python -m bench.runtime_overhead $(ARGS)
+	$(BIN)/python -m bench.runtime_priority $(ARGS)
 
 lint: $(STAMP) ## Format, lint and types, without changing anything
 	$(BIN)/ruff format --check .

@@ -1,0 +1,95 @@
+"""The short form of the fault suite (`make faults` is the long one): the same faults, the same oracle, a minute in
+all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from hocket.kafka.desk import MAX_DELIVERIES
+from hocket.local.broker import EmbeddedBroker
+from tests.support import faults
+from tests.support.ground import fresh, open_ground
+from tests.support.oracle import Call, Hit, Verdict, judge, read_ledger
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def assert_nothing_lost(verdict: Verdict) -> None:
+    """What a fault costs in extra calls is a figure of `make faults`, and no bound yet: a call in flight is begun again
+    where its partition moves to another live worker, as it does when a killed one comes back."""
+    print(verdict)
+    assert verdict.lost == 0, verdict
+
+
+async def test_kill_9_loses_nothing_and_the_work_goes_on_elsewhere(broker: EmbeddedBroker, tmp_path: Path):
+    settings = fresh(broker.bootstrap, tmp_path, concurrency=32)
+    async with open_ground(settings, tmp_path) as ground:
+        await faults.load(ground, 700, (0.3, 1.0), random.Random(1))
+        await faults.kills(ground, every=8, rest=0.5)
+        verdict = await ground.verdict()
+    assert_nothing_lost(verdict)
+    assert max(verdict.recoveries) <= 12
+
+
+async def test_a_pause_beyond_the_session_timeout_and_a_task_that_kills_its_worker(
+    broker: EmbeddedBroker, tmp_path: Path
+):
+    """Side by side, on topics of their own: both mostly wait."""
+
+    async def paused() -> Verdict:
+        async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
+            await faults.load(ground, 400, (0.3, 1.0), random.Random(2))
+            await faults.pauses(ground, times=1)
+            return await ground.verdict()
+
+    async def poisoned() -> tuple[Verdict, int, list[tuple[str, str]]]:
+        async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=8, partitions=2), tmp_path) as ground:
+            await faults.load(ground, 60, (0.05, 0.2), random.Random(3))
+            died = await faults.poison(ground, "victim", after=0.3, deaths=MAX_DELIVERIES + 2)
+            letters = [(d.kind, (d.key or b"").decode()) for d in await ground.dead_letters()]
+            return await ground.verdict(), died, letters
+
+    pause, (poison, died, letters) = await asyncio.gather(paused(), poisoned())
+    assert_nothing_lost(pause)
+    assert_nothing_lost(poison)
+    assert died == MAX_DELIVERIES
+    assert [key for _, key in letters] == ["killer"]
+
+
+async def test_a_killed_broker_holds_the_work_up_and_loses_nothing(broker: EmbeddedBroker, tmp_path: Path):
+    async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
+        await faults.load(ground, 400, (0.3, 1.0), random.Random(4))
+        await faults.broker_restarts(ground, broker, times=1)
+        verdict = await ground.verdict()
+    assert_nothing_lost(verdict)
+
+
+async def test_joining_and_leaving_in_turns_loses_nothing(broker: EmbeddedBroker, tmp_path: Path):
+    async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=64), tmp_path) as ground:
+        await faults.load(ground, 400, (2.0, 3.0), random.Random(5))
+        changes = await faults.storm(ground, every=2, seconds=10)
+        verdict = await ground.verdict()
+    assert changes >= 3
+    assert_nothing_lost(verdict)
+
+
+def test_the_oracle_sees_what_is_lost_and_what_is_paid_twice(tmp_path: Path):
+    calls = [
+        Call(task="a", pid=1, partition=0, start=1.0, end=2.0),
+        Call(task="b", pid=1, partition=0, start=1.0),
+        Call(task="b", pid=2, partition=0, start=5.0, end=6.0),
+        Call(task="c", pid=2, partition=0, start=5.0, end=6.0),
+        Call(task="c", pid=2, partition=0, start=7.0, end=8.0),
+    ]
+    verdict = judge("abcd", ["a", "b", "c", "c", "foreign"], calls, [Hit(at=1.5, pid=1), Hit(at=9.0, pid=2)])
+    assert (verdict.tasks, verdict.lost, verdict.results, verdict.calls, verdict.extra) == (4, 1, 4, 5, 2)
+    assert verdict.in_flight_at_hits == 2
+    assert verdict.recoveries == [3.5]
+    torn = tmp_path / "ledger"
+    torn.write_text("S a 1 0 1000000000\nS b 1 0 1000000000\nE a 1 0 2000000000\n")
+    assert [c.end for c in read_ledger(torn)] == [2.0, None]

@@ -1,0 +1,127 @@
+"""The independent oracle: what a stub model was asked, in an append-only file outside the system, and what it means.
+
+Each model call appends one line when it starts (S) and one when it ends (E): task, process, partition,
+CLOCK_MONOTONIC in nanoseconds, which all processes of a machine share. A line is one write to a file opened with
+O_APPEND, so neither two processes nor a kill -9 can tear it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class Pen:
+    """Writes the ledger from inside a stub worker."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._pid = os.getpid()
+
+    def started(self, task: str, partition: int) -> None:
+        self._write("S", task, partition)
+
+    def ended(self, task: str, partition: int) -> None:
+        self._write("E", task, partition)
+
+    def _write(self, what: str, task: str, partition: int) -> None:
+        os.write(self._file, f"{what} {task} {self._pid} {partition} {time.monotonic_ns()}\n".encode())
+
+
+@dataclass(kw_only=True)
+class Call:
+    """One model call. Seconds of CLOCK_MONOTONIC; `end` is None for a call that never ended."""
+
+    task: str
+    pid: int
+    partition: int
+    start: float
+    end: float | None = None
+
+    def open_at(self, moment: float) -> bool:
+        return self.start <= moment and (self.end is None or self.end > moment)
+
+
+def read_ledger(path: Path) -> list[Call]:
+    """All calls in the order of their starts."""
+    calls: list[Call] = []
+    running: dict[tuple[str, int], Call] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        what, task, pid, partition, at = line.split()
+        if what == "S":
+            call = Call(task=task, pid=int(pid), partition=int(partition), start=int(at) / 1e9)
+            calls.append(call)
+            running[(task, call.pid)] = call
+        else:
+            running.pop((task, int(pid))).end = int(at) / 1e9
+    return calls
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A fault that cost a process its calls, or its membership: what was open in it then may be paid twice."""
+
+    at: float
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of the tasks of one scenario."""
+
+    tasks: int
+    lost: int
+    results: int
+    calls: int
+    called: int
+    in_flight_at_hits: int
+    extra_elsewhere: int
+    """Extra calls of tasks that were in flight in no process when it was hit: paid twice without need."""
+    recoveries: list[float] = field(default_factory=list)
+    """For each hit, seconds until the last of the tasks in flight in that process ran elsewhere."""
+
+    @property
+    def extra(self) -> int:
+        return self.calls - self.called
+
+    def __str__(self) -> str:
+        against = f"{self.extra / self.in_flight_at_hits:.2f}" if self.in_flight_at_hits else "-"
+        recovered = f", back after at most {max(self.recoveries):.1f} s" if self.recoveries else ""
+        return (
+            f"{self.tasks} tasks, lost {self.lost}, counted once {self.tasks - self.lost} (second results dropped: "
+            f"{self.results - self.tasks + self.lost}), extra calls {self.extra} "
+            f"({100 * self.extra / self.tasks:.2f} %), in flight at the faults {self.in_flight_at_hits} (ratio {against}), "  # noqa: E501
+            f"extra of tasks not in flight then {self.extra_elsewhere}{recovered}"
+        )
+
+
+def judge(expected: Iterable[str], results: Sequence[str], calls: Sequence[Call], hits: Sequence[Hit]) -> Verdict:
+    """Compares what was asked for with what was called and what can be read."""
+    wanted = set(expected)
+    got = Counter(r for r in results if r in wanted)
+    mine = [c for c in calls if c.task in wanted]
+    by_task: dict[str, list[Call]] = {}
+    for c in mine:
+        by_task.setdefault(c.task, []).append(c)
+    struck: Counter[str] = Counter()
+    recoveries = []
+    for hit in hits:
+        open_then = [c for c in mine if c.pid == hit.pid and c.open_at(hit.at)]
+        struck.update(c.task for c in open_then)
+        again = [next((n.start for n in by_task[c.task] if n.start > hit.at), None) for c in open_then]
+        if found := [a - hit.at for a in again if a is not None]:
+            recoveries.append(max(found))
+    return Verdict(
+        tasks=len(wanted),
+        lost=len(wanted - set(got)),
+        results=sum(got.values()),
+        calls=len(mine),
+        called=len(by_task),
+        in_flight_at_hits=struck.total(),
+        extra_elsewhere=sum(max(0, len(c) - 1 - struck[t]) for t, c in by_task.items()),
+        recoveries=recoveries,
+    )
