@@ -32,6 +32,7 @@ class Attachment(Record):
 
 
 Strategy = Literal["fast", "balanced", "best"]
+OnBusy = Literal["reject", "enqueue", "replace"]
 
 
 class Policy(Record):
@@ -41,6 +42,7 @@ class Policy(Record):
     max_cost_usd: float | None = None
     deadline: Millis | None = None
     priority: int = 5
+    on_busy: OnBusy = "reject"
 
 
 class Request(Record):
@@ -181,6 +183,7 @@ class Result(Record):
     why: str | None = None
     prompt_version: str | None = None
     cache_hits: int = 0
+    attempt: int = 0
     revision: int = 0
     started_at: Millis
     ended_at: Millis
@@ -209,6 +212,9 @@ class TaskReceipt(Record):
     retries: int = 0
     cache_hits: int = 0
     error: Error | None = None
+    dispatches: int = 0
+    revision: int = 0
+    replaced_by: int | None = None
 
 
 class LeftOut(Record):
@@ -216,6 +222,17 @@ class LeftOut(Record):
 
     what: str
     why: str
+
+
+class Replan(Record):
+    """One revision of the plan, asked for because required tasks had failed."""
+
+    revision: int
+    failed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    planner: str | None = None
+    millis: int | None = None
+    error: Error | None = None
 
 
 class Receipt(Record):
@@ -237,6 +254,7 @@ class Receipt(Record):
     submitted_at: Millis | None = None
     admitted_at: Millis
     answered_at: Millis
+    replans: tuple[Replan, ...] = ()
 
 
 class Answer(Record):
