@@ -65,3 +65,6 @@ def test_every_topic_is_ordered_by_the_brokers_clock() -> None:
     assert {topic_configs(s)["message.timestamp.type"] for s in WANTED.values()} == {"LogAppendTime"}
     assert topic_configs(WANTED["p-dead-letters"])["max.message.bytes"] == "2097152"
     assert topic_configs(WANTED["p-heartbeats"])["retention.ms"] == "3600000"
+    timers = topic_configs(WANTED["p-timers"])
+    assert timers["cleanup.policy"] == "compact"
+    assert "retention.ms" not in timers
