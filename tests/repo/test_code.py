@@ -24,6 +24,7 @@ BROAD_EXCEPTS = {
     "libs/hocket/local/dev.py": "a defect in the supervisor's thread must reach the thread that waits for it",
     "libs/hocket/runtime/lifecycle.py": "the process ends here, whatever it was",
     "services/aggregator/__main__.py": "the process ends here, whatever it was",
+    "services/aggregator/alarm.py": "a defect of the alarm clock must stop the process: deadlines would pass unseen",
     "services/aggregator/edge.py": "a defect in the join harms only its own request: dead letter and failed answer",
     "services/aggregator/vitals.py": "a defect of the health page must not stop the join; the probes see the page gone",
     "services/workers/engine.py": "an engine may be a user's code: its crash is a failed task, not a dead worker",

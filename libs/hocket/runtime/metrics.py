@@ -136,6 +136,27 @@ AGGREGATOR_DEAD_LETTERS = Counter(
     "Records that the aggregator gave up; see the monitor's hocket_dead_letters_total.",
     ("kind",),
 )
+TABLE_ROWS = Gauge(
+    "hocket_table_rows",
+    "Rows this process holds: open requests and done markers (requests), accounts. Rising without end: the alarm clock "
+    "does not collect, see hocket_wakeups_written_total; or lower HOCKET_DONE_MARKER.",
+    ("table",),
+)
+TABLE_BYTES = Gauge(
+    "hocket_table_bytes", "Bytes of these rows' values. Rising faster than the rows: large outputs.", ("table",)
+)
+TIMERS = Gauge(
+    "hocket_timers_held", "Timers due within five minutes that the alarm clock holds. See hocket_table_rows."
+)
+WAKEUPS = Counter(
+    "hocket_wakeups_written", "Timers that came due. Flat while requests expire: the alarm clock stands, see the log."
+)
+EXPECTED_BACKLOG = Gauge(
+    "hocket_expected_backlog",
+    "Tasks of requests under way that this process will dispatch next, their dependencies still missing. "
+    "High before a specialty's lag grows: scale it out now.",
+    _BY,
+)
 
 
 class Meters:

@@ -30,7 +30,8 @@ def command(asker: str, action: str, number: int = 0, **detail: Any) -> AccountC
 
 def after(*steps: tuple[AccountCommand, int]) -> tuple[Session | None, list[Grant]]:
     """The session after commands at times, and the grants of the last one."""
-    session, grants = None, []
+    session: Session | None = None
+    grants: list[Grant] = []
     for asked, now in steps:
         session, grants = sessions.step(session, asked, now)
     return session, grants
@@ -169,7 +170,8 @@ COMMANDS = st.builds(
 def test_there_are_never_two_holders_and_the_row_is_bounded(steps: list[tuple[AccountCommand, int]]) -> None:
     """Who was told that it holds the session, and neither closed, was replaced nor ran out of time, is alone."""
     session: Session | None = None
-    now, held = 0, {}
+    now = 0
+    held: dict[str, int] = {}
     for asked, passed in steps:
         now += passed
         session, grants = sessions.step(session, asked, now)
@@ -179,7 +181,7 @@ def test_there_are_never_two_holders_and_the_row_is_bounded(steps: list[tuple[Ac
             if not grant.granted:
                 held.pop(grant.asker, None)
             elif grant.at == now and grant.detail != "{}":
-                held[grant.asker] = grant.expires_at
+                held[grant.asker] = grant.expires_at or 0
         alive = {a for a, until in held.items() if until > now}
         holder = session.holder.asker if session is not None and session.holder is not None else None
         assert alive <= {holder}

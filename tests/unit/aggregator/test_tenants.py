@@ -104,7 +104,8 @@ MOVES = st.tuples(
 def test_the_budget_is_never_exceeded(moves: list[tuple[str, int, int, float, int]]) -> None:
     """An independent ledger of the grants: with repeats and losses, each day's spent and reserved stay within."""
     tenant: Tenant | None = None
-    now, reserved, spent = 0, {}, 0.0
+    now, spent = 0, 0.0
+    reserved: dict[tuple[int, int], float] = {}
     for action, asker, number, amount, passed in moves:
         if (now + passed) // DAY_MS > now // DAY_MS:
             reserved, spent = {}, 0.0
