@@ -16,7 +16,7 @@ from hocket.contracts.records import (
     Usage,
 )
 from hocket.core.plan import critical_path
-from services.aggregator.row import Row, TaskRow
+from services.aggregator.row import APPROVAL, Row, TaskRow
 
 
 def total_cost(usage: Iterable[Usage]) -> float | None:
@@ -48,7 +48,11 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
         depends_on=planned.depends_on,
         optional=planned.optional,
         dispatched_at=task.dispatched_at,
-        cost_usd=0.0,
+        cost_usd=total_cost(task.usage),
+        calls=len(task.usage),
+        retries=sum(max(1, len(r.attempts)) for r in task.past),
+        dispatches=task.attempt,
+        revision=task.revision,
     )
     if result is None:
         why = Error(kind="skipped", message=task.skipped) if task.skipped is not None else None
@@ -60,9 +64,7 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
             "why": result.why,
             "started_at": result.started_at,
             "ended_at": result.ended_at,
-            "cost_usd": total_cost(result.usage),
-            "calls": len(result.usage),
-            "retries": max(0, len(result.attempts) - 1),
+            "retries": base.retries + max(0, len(result.attempts) - 1),
             "cache_hits": result.cache_hits,
             "error": result.error,
         }
@@ -71,16 +73,20 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
 
 def _all_usage(row: Row) -> list[Usage]:
     usage = list(row.plan.usage) if row.plan else []
-    for task in row.tasks.values():
-        if task.result is not None:
-            usage += task.result.usage
-    return usage
+    return usage + [u for t in row.all_tasks for u in t.usage]
+
+
+def _all_receipts(row: Row) -> tuple[TaskReceipt, ...]:
+    """Of the plan's tasks, and before them of those that a revision replaced."""
+    by = {i: r.revision for r in row.replans if r.error is None for i in r.failed}
+    gone = [task_receipt(t).model_copy(update={"replaced_by": by.get(t.planned.task_id)}) for t in row.replaced]
+    return (*gone, *(task_receipt(t) for t in row.tasks.values()))
 
 
 def _left_out(row: Row) -> tuple[LeftOut, ...]:
     found = []
     for task_id, task in row.tasks.items():
-        if task.completed:
+        if task.completed or task.passed_over:
             continue
         error = task.result.error if task.result is not None else None
         why = error.message if error else task.skipped or "the request ended before it did"
@@ -101,7 +107,7 @@ def receipt(row: Row, now: int) -> Receipt:
         revision=plan.revision if plan else 0,
         planner=plan.worker if plan and by_planner else None,
         plan_millis=max(0, plan.ended_at - plan.started_at) if plan and by_planner else None,
-        tasks=tuple(task_receipt(t) for t in row.tasks.values()),
+        tasks=_all_receipts(row),
         critical_path=tuple(critical_path(planned, ended, plan.output_task)) if plan else (),
         cost_usd=total_cost(usage),
         calls=len(usage),
@@ -112,23 +118,26 @@ def receipt(row: Row, now: int) -> Receipt:
         submitted_at=row.request.submitted_at if row.request else None,
         admitted_at=row.admitted_at,
         answered_at=now,
+        replans=row.replans,
     )
 
 
 def _content(row: Row, status: AnswerStatus) -> str:
-    """The output task's text; for a partial answer, what the last completed tasks of each branch have to say."""
-    done = {i: t for i, t in row.tasks.items() if t.completed}
-    final = row.plan.output_task if row.plan else ""
-    if final in done:
-        return _text(done[final])
-    if status != "partial":
+    """The output task's text; without it, what the last completed tasks of each branch have to say."""
+    done = {i: t for i, t in row.tasks.items() if t.completed and t.output is not None}
+    final = row.tasks.get(row.plan.output_task) if row.plan else None
+    if final is not None and final.completed:
+        source = row.tasks[final.stand_in] if final.stand_in is not None else final
+        return _text(source)
+    if status not in ("partial", "expired", "completed"):
         return ""
     used = {d for t in done.values() for d in t.planned.depends_on}
-    return "\n\n".join(f"{i}:\n{_text(t)}" for i, t in done.items() if i not in used)
+    said = {i: t for i, t in done.items() if i not in used and t.planned.kind != APPROVAL}
+    return "\n\n".join(f"{i}:\n{_text(t)}" for i, t in said.items())
 
 
 def _text(task: TaskRow) -> str:
-    return task.result.output.text if task.result is not None and task.result.output is not None else ""
+    return task.output.text if task.output is not None else ""
 
 
 def answer(row: Row, request_id: str, status: AnswerStatus, error: Error | None, now: int) -> Answer:

@@ -20,7 +20,7 @@ from hocket.contracts.records import (
 )
 from hocket.contracts.workflows import Step, Workflow
 from services.aggregator.admission import World
-from services.aggregator.join import Arrival, Dispatch, Drop, Effect, Reply, Tell, give_up, step
+from services.aggregator.join import Arrival, Dispatch, Drop, Effect, Remind, Reply, Tell, give_up, step
 from services.aggregator.row import Row
 
 INVOICE = Workflow(
@@ -128,7 +128,7 @@ def test_the_last_result_ends_the_request_with_one_complete_answer() -> None:
     assert [o.task_id for o in answer.outputs] == ["extract", "mood", "decide"]
     assert answer.receipt.critical_path[-1] == "decide"
     assert (answer.receipt.admitted_at, answer.receipt.answered_at) == (100, 103)
-    assert row == Row(phase="ended", admitted_at=100, ended_at=103, trace=TRACE)
+    assert row == Row(phase="ended", admitted_at=100, ended_at=103, trace=TRACE, alarm=103 + WORLD.done_marker_ms)
 
 
 def test_a_failed_optional_task_does_not_fail_the_request() -> None:
@@ -155,7 +155,8 @@ def test_when_nothing_completed_the_answer_is_failed() -> None:
 
 def test_once_the_answer_is_out_of_reach_nothing_more_is_begun() -> None:
     tasks = (task("a"), task("b"), task("c", "b"), task("z", "a"))
-    _, [_, _, failed, last] = run(request(workflow=None), plan(*tasks), result("a", status="failed"), result("b"))
+    known = plan(*tasks, source="local")
+    _, [_, _, failed, last] = run(request(workflow=None), known, result("a", status="failed"), result("b"))
     assert failed == [] and dispatched(last) == []
     states = {t.task_id: t.state for t in reply(last).answer.receipt.tasks}
     assert states == {"a": "failed", "b": "completed", "c": "skipped", "z": "skipped"}
@@ -198,7 +199,9 @@ def test_an_unsound_plan_ends_the_request_with_the_reason(bad: Plan, word: str) 
         ({"text": "", "attachments": ()}, "invalid_request", "neither text nor attachments"),
         ({"policy": Policy(priority=11)}, "invalid_request", "0 to 9"),
         ({"policy": Policy(max_cost_usd=1.0)}, "not_supported", "max_cost_usd"),
-        ({"session_id": "s"}, "not_supported", "session_id"),
+        ({"policy": Policy(max_cost_usd=0.0)}, "invalid_request", "more than 0"),
+        ({"session_id": "s" * 101}, "invalid_request", "session_id"),
+        ({"tenant": "t" * 101}, "invalid_request", "tenant"),
         ({"text": "x" * 200_000}, "too_large", "send long text as an attachment"),
         ({"attachments": (Attachment(name="a", media_type="t", uri="s3://x", size=1001),)}, "too_large", "1001 bytes"),
         ({"reply_topic": "requests"}, "invalid_request", "reply_topic"),
@@ -263,7 +266,7 @@ def test_cancel_answers_with_what_there_is() -> None:
 
 def test_a_cancel_that_overtakes_its_request_still_counts() -> None:
     row, [first, second] = run(cancel(), request())
-    assert first == [] and reply(second).answer.status == "cancelled"
+    assert [type(e) for e in first] == [Remind] and reply(second).answer.status == "cancelled"
     assert row is not None and row.phase == "ended"
 
 
