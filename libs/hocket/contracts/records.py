@@ -61,6 +61,7 @@ class Request(Record):
 
 
 PlanSource = Literal["llm", "workflow", "local"]
+TaskKind = Literal["work", "approval"]
 
 
 class PlannedTask(Record):
@@ -73,6 +74,9 @@ class PlannedTask(Record):
     priority: int = 5
     optional: bool = False
     options: str = "{}"
+    strategy: Strategy | None = None
+    condition: str | None = None
+    kind: TaskKind = "work"
 
 
 class Usage(Record):
