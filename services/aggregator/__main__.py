@@ -49,24 +49,41 @@ def main() -> None:
         specialties=frozenset(specialties),
         workflows=load_workflows(specialties, settings.workflows),
         max_attachment_bytes=settings.max_attachment_bytes,
+        tenant_caps=settings.tenant_daily_usd,
+        session_ttl_s=settings.session_ttl,
+        done_marker_ms=settings.done_marker * 1000,
     )
     with Vitals(settings) as vitals:
         asyncio.run(topics_are_there(settings, specialties))
-        from services.aggregator.app import Aggregator
-
-        aggregator = Aggregator(
-            settings=settings,
-            codec=codec_of(settings),
-            world=world,
-            state_dir=settings.state_dir / settings.instance,
-            count=count,
-        )
-        vitals.watch(aggregator.partitions)
         try:
-            aggregator.application.run()
+            _join(settings, world, vitals)
         except Exception:
             log.exception("the aggregator stops; what was not committed will be done again after the restart")
             sys.exit(1)
+
+
+def _join(settings: Settings, world: World, vitals: Vitals) -> None:
+    """Runs the join, the alarm clock and the watch until SIGTERM. Raises when one of them cannot go on."""
+    from services.aggregator.alarm import Alarm
+    from services.aggregator.app import Aggregator
+    from services.aggregator.fleet_watch import FleetWatch
+
+    codec = codec_of(settings)
+    watch = FleetWatch(settings, codec)
+    aggregator = Aggregator(
+        settings=settings,
+        codec=codec,
+        world=world,
+        state_dir=settings.state_dir / settings.instance,
+        count=count,
+        fleet=watch.view,
+    )
+    alarm = Alarm(settings, codec, owned=aggregator.owned, on_crash=aggregator.application.stop)
+    vitals.watch(aggregator.partitions, aggregator.totals)
+    with watch.following(aggregator.owned), alarm:
+        aggregator.application.run()
+    if alarm.crashed:
+        raise RuntimeError("the alarm clock crashed, see above")
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class Alarm:
         self._followed: dict[Place, _Followed] = {}
         self._active: frozenset[Place] = frozenset()
         self._failed: list[tuple[Place, str, int]] = []
+        self.crashed = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarm", daemon=True)
 
@@ -98,6 +99,7 @@ class Alarm:
                 self._stop.wait(_RETRY_S)
             except Exception:
                 log.exception("the alarm clock has crashed; this aggregator stops, so that another one takes over")
+                self.crashed = True
                 self._on_crash()
                 return
 

@@ -1,4 +1,4 @@
-"""Quix Streams wiring of the aggregator: four topics into one stateful join, exactly once.
+"""Quix Streams wiring of the aggregator: six topics into one stateful join, and accounts beside it, exactly once.
 
 One Kafka transaction covers the table's changelog, everything the join sends and the input offsets (KIP-447); the local
 RocksDB copy is written after it. What survives a crash: everything committed; the rest happens again, the same way.
@@ -25,24 +25,31 @@ from quixstreams.models.serializers import Serializer
 
 from hocket.contracts.claims import Blobs
 from hocket.contracts.codec import Codec
-from hocket.contracts.records import Record, Request
+from hocket.contracts.records import AccountCommand, Record, Request
 from hocket.contracts.topics import Topics
 from hocket.core.poison import DeadRatio
 from hocket.kafka.client import librdkafka_options
 from hocket.runtime.settings import Settings
+from services.aggregator import accounts, tables
+from services.aggregator.account_edge import AccountEdge
 from services.aggregator.admission import World
-from services.aggregator.edge import Edge, Incoming, Outgoing
-from services.aggregator.join import PLANNING, Arrival
+from services.aggregator.dispatch import backlog
+from services.aggregator.edge import Edge
+from services.aggregator.events import Arrival
+from services.aggregator.fleet import Fleet
+from services.aggregator.posting import Incoming, Outgoing
 from services.aggregator.row import Row
+from services.aggregator.tables import ROW, Totals
+from services.aggregator.tasks import PLANNING
 
 COMMIT_SECONDS = 0.01
 """Length of a transaction: sets the latency of a hop (measured best between 10 and 20 ms)."""
 TRANSACTION_TIMEOUT_MS = 10_000
 """A crashed instance holds up read_committed readers at most this long."""
 TABLE = "requests-by-id"
-"""Name of the table, and part of its changelog's name: it must never change."""
+ACCOUNTS = "accounts-by-id"
+"""Names of the tables, and parts of their changelogs' names: they must never change."""
 _LOOKUP_SECONDS = 10.0
-_ROW = "row"
 
 
 class PoisonedStream(RuntimeError):  # noqa: N818 - said as an operator would say it
@@ -52,7 +59,7 @@ class PoisonedStream(RuntimeError):  # noqa: N818 - said as an operator would sa
 class _Payload(Serializer):
     """Outgoing records are encoded before they reach Quix."""
 
-    def __call__(self, value: Outgoing, ctx: Any = None) -> bytes:  # noqa: ARG002
+    def __call__(self, value: Outgoing, ctx: Any = None) -> Any:  # noqa: ARG002
         return value.payload
 
 
@@ -136,6 +143,7 @@ class Aggregator:
         world: World,
         state_dir: Path,
         count: Callable[[str, str], None],
+        fleet: Callable[[], Fleet] = Fleet,
     ) -> None:
         no_time_alignment()
         self._topics = Topics(settings.prefix)
@@ -148,19 +156,23 @@ class Aggregator:
         for name in [self._topics.tasks(s) for s in (PLANNING, *sorted(world.specialties))]:
             self._topic(name)
         replies = ReplyTopics(AdminClient(librdkafka_options(settings)), settings, partitions)
+        worker = f"aggregator/{settings.instance}"
         self._edge = Edge(
             topics=self._topics,
             codec=codec,
             blobs=Blobs(settings.blob_store, settings.allowed_uris, settings.max_attachment_bytes),
             partitions=partitions,
-            worker=f"aggregator/{settings.instance}",
-            world=lambda record: _world_for(record, world, replies),
+            worker=worker,
+            world=lambda record: _world_for(record, world, replies, fleet()),
             count=count,
+        )
+        self._accounts = AccountEdge(
+            topics=self._topics, codec=codec, partitions=partitions, worker=worker, count=count
         )
         self._wire(inputs)
 
     def partitions(self) -> list[str]:
-        """topic/partition of the inputs it holds; empty while it is not in the group or recovers its table.
+        """topic/partition of the inputs it holds; empty while it is not in the group or recovers its tables.
 
         Safe from another thread. Quix has no public call for this.
         """
@@ -170,12 +182,26 @@ class Aggregator:
             held = self.application._consumer.assignment()  # noqa: SLF001
         except (RuntimeError, KafkaException):  # the consumer is closed, or not open yet
             return []
-        inputs = self._inputs()
+        inputs = (*self._inputs(), self._topics.accounts)
         return [f"{tp.topic}/{tp.partition}" for tp in held if tp.topic in inputs]
+
+    def owned(self) -> frozenset[int]:
+        """Numbers of the partitions whose rows it holds. Safe from another thread."""
+        wanted = self._topics.requests + "/"
+        return frozenset(int(p.removeprefix(wanted)) for p in self.partitions() if p.startswith(wanted))
+
+    def totals(self) -> dict[str, Totals]:
+        """What the tables hold in these partitions, by table. Safe from another thread."""
+        stores = self.application._state_manager.stores  # noqa: SLF001 - Quix has no public call for this
+        return {
+            name: tables.read(lambda table=table: stores[table]["default"].partitions)  # type: ignore[misc]
+            for name, table in (("requests", TABLE), ("accounts", ACCOUNTS))
+            if "default" in stores.get(table, {})
+        }
 
     def _inputs(self) -> tuple[str, ...]:
         t = self._topics
-        return (t.requests, t.plans, t.results, t.control)
+        return (t.requests, t.plans, t.results, t.control, t.grants, t.wakeups)
 
     def _topic(self, name: str) -> Topic:
         if name not in self._quix_topics:
@@ -189,32 +215,42 @@ class Aggregator:
         joined = self.application.dataframe(inputs[0])
         for topic in inputs[1:]:
             joined = joined.concat(self.application.dataframe(topic))
-        # Quix names the table after the joined topics; a fixed name keeps the rows when a topic joins later.
-        joined = joined.__dataframe_clone__(stream=joined.stream, stream_id=TABLE)
-        sent = joined.apply(self._process, stateful=True, metadata=True, expand=True)
+        self._stateful(joined, TABLE, self._process)
+        commands = self.application.dataframe(self._topic(self._topics.accounts))
+        self._stateful(commands, ACCOUNTS, self._process_account)
+
+    def _stateful(self, stream: Any, table: str, process: Callable[..., list[Outgoing]]) -> None:
+        # Quix names a table after the joined topics; a fixed name keeps the rows when a topic joins later.
+        named = stream.__dataframe_clone__(stream=stream.stream, stream_id=table)
+        sent = named.apply(process, stateful=True, metadata=True, expand=True)
         sent = sent.set_headers(lambda value, _key, _timestamp, _headers: value.headers)
         sent.to_topic(lambda value, _key, _timestamp, _headers: self._topic(value.topic), key=lambda value: value.key)
 
     def _process(self, value: Any, key: Any, timestamp: int, headers: Any, state: Any) -> list[Outgoing]:
-        context = message_context()
-        incoming = Incoming(
-            topic=context.topic,
-            partition=context.partition,
-            offset=context.offset,
-            key=key,
-            value=value,
-            headers=[(k, v or b"") for k, v in headers or ()],
-            at=timestamp,
-        )
+        incoming = _incoming(value, key, timestamp, headers)
         arrival = self._edge.decode(incoming)
         self._watch(incoming.topic, isinstance(arrival, Arrival))
         if not isinstance(arrival, Arrival):
             return arrival
-        stored = state.get_bytes(_ROW)
+        stored = state.get_bytes(ROW)
         row = Row.model_validate_json(stored) if stored is not None else None
         after, outgoing = self._edge.join(row, arrival, incoming)
-        if after is not None and after is not row:
-            state.set_bytes(_ROW, after.model_dump_json(exclude_defaults=True).encode())
+        if after is not row:
+            kept = after.model_dump_json(exclude_defaults=True).encode() if after is not None else None
+            tables.save(state, stored, kept, expected=backlog(after), no_longer=backlog(row))
+        return outgoing
+
+    def _process_account(self, value: Any, key: Any, timestamp: int, headers: Any, state: Any) -> list[Outgoing]:
+        incoming = _incoming(value, key, timestamp, headers)
+        command = self._accounts.decode(incoming)
+        self._watch(incoming.topic, isinstance(command, AccountCommand))
+        if not isinstance(command, AccountCommand):
+            return command
+        stored = state.get_bytes(ROW)
+        account = accounts.load(command.account_id, stored) if stored is not None else None
+        after, outgoing = self._accounts.act(account, command, incoming)
+        if after is not account:
+            tables.save(state, stored, accounts.stored(after) if after is not None else None)
         return outgoing
 
     def _watch(self, topic: str, good: bool) -> None:
@@ -227,7 +263,20 @@ class Aggregator:
             )
 
 
-def _world_for(record: Record, world: World, replies: ReplyTopics) -> World:
+def _incoming(value: Any, key: Any, timestamp: int, headers: Any) -> Incoming:
+    context = message_context()
+    return Incoming(
+        topic=context.topic,
+        partition=context.partition,
+        offset=context.offset,
+        key=key,
+        value=value,
+        headers=[(k, v or b"") for k, v in headers or ()],
+        at=timestamp,
+    )
+
+
+def _world_for(record: Record, world: World, replies: ReplyTopics, fleet: Fleet) -> World:
     if isinstance(record, Request) and record.reply_topic and replies.usable(record.reply_topic):
-        return replace(world, reply_topics=(record.reply_topic,))
-    return world
+        return replace(world, fleet=fleet, reply_topics=(record.reply_topic,))
+    return replace(world, fleet=fleet)

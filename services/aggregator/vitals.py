@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +17,7 @@ from hocket.runtime import metrics
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health, serving
 from hocket.runtime.settings import Settings
+from services.aggregator.tables import Totals
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ _COUNTERS = {
     "dropped": metrics.DROPPED,
     "forwarded": metrics.FORWARDED,
     "dead_letter": metrics.AGGREGATOR_DEAD_LETTERS,
+    "granted": metrics.GRANTED,
+    "refused": metrics.REFUSED,
 }
 
 
@@ -41,6 +44,8 @@ class Vitals:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._partitions: Callable[[], Sequence[str]] = tuple
+        self._totals: Callable[[], Mapping[str, Totals]] = dict
+        self._expected: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
@@ -55,8 +60,11 @@ class Vitals:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=3)
 
-    def watch(self, partitions: Callable[[], Sequence[str]]) -> None:
-        """From now on ready while `partitions` (topic/partition of all it holds, recovered) is not empty."""
+    def watch(self, partitions: Callable[[], Sequence[str]], totals: Callable[[], Mapping[str, Totals]]) -> None:
+        """From now on ready while `partitions` (topic/partition of all it holds, recovered) is not empty; `totals` are
+        what its tables hold, by table. Both are called from this thread.
+        """
+        self._totals = totals
         self._partitions = partitions
 
     def _run(self) -> None:
@@ -81,6 +89,7 @@ class Vitals:
         worker = f"{self._settings.instance}/aggregator"
         async with open_producer(self._settings, f"hocket-{self._settings.instance}-vitals") as producer:
             while True:
+                self._show(self._totals())
                 beat = self._heartbeat(worker)
                 head = headers.event_headers(
                     record="Heartbeat",
@@ -93,6 +102,15 @@ class Vitals:
                 topic = topics.heartbeats
                 await producer.post(topic, worker.encode(), codec.encode(beat, topic), head)
                 await asyncio.sleep(_EVERY_S)
+
+    def _show(self, held: Mapping[str, Totals]) -> None:
+        for table, totals in held.items():
+            metrics.TABLE_ROWS.labels(table).set(totals.rows)
+            metrics.TABLE_BYTES.labels(table).set(totals.size)
+        expected = held["requests"].expected if "requests" in held else {}
+        self._expected |= set(expected)
+        for specialty in self._expected:  # one that is no longer expected says 0
+            metrics.EXPECTED_BACKLOG.labels(specialty).set(expected.get(specialty, 0))
 
     def _heartbeat(self, worker: str) -> Heartbeat:
         return Heartbeat(

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from hocket.contracts.records import Answer, Attachment, DeadLetter, Plan, PlannedTask, Task
+from hocket.contracts.records import Answer, Attachment, DeadLetter, Record, Task
 from hocket.contracts.specialties import load_specialties
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import apply_topics
 from hocket.runtime.settings import Settings
 from tests.support.kafka import CODEC, ScriptedWorkers, Service, echo, producing, read, request, running, send
+from tests.support.plans import diamond
 
 pytestmark = pytest.mark.kafka
 
@@ -26,22 +27,7 @@ def aggregator(settings: Settings, folder: Path, name: str = "a0") -> Service:
     return Service("services.aggregator", settings, folder / f"{name}.log", HOCKET_INSTANCE=name)
 
 
-def diamond(task: Task) -> Plan:
-    """Three parallel tasks and a synthesis."""
-    tasks = [PlannedTask(task_id=f"t{i}", specialty="extraction", instruction="-") for i in range(3)]
-    last = PlannedTask(task_id="z", specialty="synthesis", instruction="-", depends_on=("t0", "t1", "t2"))
-    return Plan(
-        request_id=task.request_id,
-        source="llm",
-        tasks=(*tasks, last),
-        output_task="z",
-        worker="scripted",
-        started_at=task.dispatched_at,
-        ended_at=task.dispatched_at,
-    )
-
-
-def work(task: Task) -> object:
+def work(task: Task) -> Record | None:
     return diamond(task) if task.specialty == "planning" else echo(task)
 
 

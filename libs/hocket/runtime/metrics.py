@@ -136,6 +136,13 @@ AGGREGATOR_DEAD_LETTERS = Counter(
     "Records that the aggregator gave up; see the monitor's hocket_dead_letters_total.",
     ("kind",),
 )
+GRANTED = Counter("hocket_accounts_granted", "Commands on accounts that were granted.", ("kind",))
+REFUSED = Counter(
+    "hocket_accounts_refused",
+    "Commands refused or grants revoked. session: clients use one at once; tenant: the day's budget is used up; "
+    "provider: the rate is.",
+    ("kind",),
+)
 TABLE_ROWS = Gauge(
     "hocket_table_rows",
     "Rows this process holds: open requests and done markers (requests), accounts. Rising without end: the alarm clock "

@@ -53,6 +53,16 @@ class Settings(BaseSettings):
         default=20 * 1024 * 1024, description="Largest single attachment that is accepted"
     )
 
+    done_marker: int = Field(
+        default=8 * 86_400,
+        ge=1,
+        description="Seconds that an answered request is remembered; keep it longer than the topics keep records",
+    )
+    session_ttl: int = Field(default=3_600, ge=1, le=7 * 86_400, description="Seconds that an idle session is kept")
+    tenant_daily_usd: dict[str, float] = Field(
+        default_factory=dict, description='Daily budgets of tenants in US dollars (JSON object, {"acme": 20})'
+    )
+
     reply_topics: tuple[str, ...] = Field(
         default=("answers-*",),
         description="Patterns (after the prefix) of topics that a request may name for its answer",

@@ -196,7 +196,7 @@ def test_a_crash_of_the_step_is_a_dead_letter_and_a_failed_answer(edge: Edge, mo
     monkeypatch.setattr(edge_module, "step", crash)
     row, out = edge.join(None, arrival, record)
     assert row is not None and row.phase == "ended"
-    assert [o.topic for o in out] == [TOPICS.dead_letters, TOPICS.answers]
+    assert [o.topic for o in out] == [TOPICS.dead_letters, TOPICS.answers, TOPICS.timers]
     assert CODEC.decode(out[0].payload, DeadLetter).kind == "crashed"
     answer = CODEC.decode(out[1].payload, Answer)
     assert answer.error is not None and answer.error.kind == "internal"
