@@ -7,6 +7,7 @@ than a record for every task.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -29,6 +30,14 @@ FINISH_SHARE = 0.25
 Due = tuple[int, str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Silent:
+    """A task that is out, and when its silence will have lasted too long; None while no copy of it would help."""
+
+    name: str
+    lost_at: int | None
+
+
 def next_due(row: Row, now: int, world: World) -> Due | None:
     """The next moment at which time alone changes the row, and why; None when there is none."""
     if row.phase in ("unborn", "ended"):
@@ -46,22 +55,25 @@ def _silences(row: Row, now: int, world: World) -> list[Due]:
     if not world.fleet.specialties:
         return []
     found = []
-    for name, specialty, since in _out(row, world):
-        after = world.fleet.stuck_after(specialty)
-        at = now + LOOK_AGAIN_MS if after is None else since + int(after)
-        found.append((at if at > now else now + LOOK_AGAIN_MS, f"silent {name}"))
+    for silent in _out(row, world):
+        at = now + LOOK_AGAIN_MS if silent.lost_at is None else silent.lost_at
+        found.append((at if at > now else now + LOOK_AGAIN_MS, f"silent {silent.name}"))
     return found
 
 
-def _out(row: Row, world: World) -> list[tuple[str, str, int]]:
-    """(task, specialty, last sign of life) of all that has been dispatched and not come back."""
-    rid = row.asked_for.request_id
-    out = [
-        (i, t.sent_to or t.planned.specialty, max(t.dispatched_at or 0, world.fleet.signs.get(f"{rid}/{i}", 0)))
-        for i, t in row.tasks.items()
-        if t.in_flight and not t.settled
-    ]
-    return out if row.planner is None else [*out, (PLANNING, PLANNING, row.planner.asked_at)]
+def _out(row: Row, world: World) -> list[Silent]:
+    """All that has been dispatched and not come back."""
+    rid, fleet = row.asked_for.request_id, world.fleet
+    out = [(i, t.sent_to or t.planned.specialty, t.dispatched_at or 0) for i, t in row.tasks.items() if t.awaited]
+    if row.planner is not None:
+        out.append((PLANNING, PLANNING, row.planner.asked_at))
+    found = []
+    for name, specialty, since in out:
+        sign = fleet.sign(rid, name)
+        seen = sign is not None and sign >= since
+        after = fleet.stuck_after(specialty, seen=seen)
+        found.append(Silent(name=name, lost_at=None if after is None else max(since, sign or 0) + int(after)))
+    return found
 
 
 def _patience(task: TaskRow) -> int | None:
@@ -143,12 +155,7 @@ def on_wakeup(row: Row | None, event: Arrival, now: int, world: World) -> Step: 
 
 
 def _stuck(row: Row, now: int, world: World) -> list[str]:
-    found = []
-    for name, specialty, since in _out(row, world):
-        after = world.fleet.stuck_after(specialty)
-        if after is not None and now - since >= after:
-            found.append(name)
-    return found
+    return [s.name for s in _out(row, world) if s.lost_at is not None and now >= s.lost_at]
 
 
 def _silent(what: str) -> Error:

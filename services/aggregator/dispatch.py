@@ -107,7 +107,7 @@ def _unaffordable(row: Row, task: TaskRow, now: int, world: World) -> dict[str, 
     if task.planned.kind == APPROVAL:
         return {}
     specialty = world.fleet.choose(task.planned.specialty)
-    if not world.fleet.can_meet(specialty, row.deadline, now) and not late(row, now):
+    if not world.fleet.can_meet(specialty, row.deadline, now, row.asked_for.request_id) and not late(row, now):
         return {"skipped": "it could not have ended before the deadline"}
     left = rest(row)
     return {"skipped": "the request's budget is spent"} if left is not None and left <= 0 else {}

@@ -65,6 +65,11 @@ class TaskRow(Record):
         return self.begun and self.result is None and self.planned.kind != APPROVAL
 
     @property
+    def awaited(self) -> bool:
+        """Whether a worker's result is still needed."""
+        return self.in_flight and not self.settled
+
+    @property
     def undecided(self) -> bool:
         """Whether it waits for a person."""
         return self.begun and not self.settled and self.planned.kind == APPROVAL

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 from hocket.contracts.records import Control, Grant, Plan, PlannedTask, Request, Result, Wakeup
 
-STUCK_MS = 30_000
+STUCK_MS = 60_000
 TASK_MS = 100
 """Half-time of every specialty in a world with a fleet."""
 DEAD = ("failed", "skipped")
@@ -253,7 +254,8 @@ class Oracle:
         if i == self.output and t.specialty == "synthesis" and len(there) == 1:
             self.texts[i] = self.texts[there[0]]
             return "same"
-        tight = self.fleet and now < self.deadline < now + TASK_MS
+        probe = self.request is not None and crc32(self.request.request_id.encode()) % 16 == 0
+        tight = self.fleet and not probe and now < self.deadline < now + TASK_MS / 2
         return "skipped" if tight and t.kind == "work" else None
 
     def _whole(self) -> bool:

@@ -209,7 +209,7 @@ class Life:
         if self.with_fleet and rng.random() < 0.1:  # the worker (or the planner) hangs; some come back much later
             if rng.random() < 0.5:
                 return
-            late = rng.randint(20_000, 90_000)
+            late = rng.randint(20_000, 180_000)
         else:
             late = rng.choice((0, 0, 10, 400, 9_000))
         self.put(self.draw_answer(task) if task.specialty == "planning" else self.draw_result(task), later=late)
