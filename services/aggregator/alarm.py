@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Self
 
@@ -51,7 +51,7 @@ Place = tuple[str, int]
 class _Followed:
     """One partition of a timer topic: its timers, up to where it was read, and whether that was once its end."""
 
-    timers: Timetable = field(default_factory=Timetable)
+    timers: Timetable
     position: int = OFFSET_BEGINNING
     caught_up: bool = False
     parked_at: float | None = None
@@ -65,8 +65,15 @@ class Alarm:
     """
 
     def __init__(
-        self, settings: Settings, codec: Codec, *, owned: Callable[[], frozenset[int]], on_crash: Callable[[], None]
+        self,
+        settings: Settings,
+        codec: Codec,
+        *,
+        owned: Callable[[], frozenset[int]],
+        on_crash: Callable[[], None],
+        timetable: Callable[[], Timetable] = Timetable,
     ) -> None:
+        self._timetable = timetable
         self._settings, self._codec, self._owned, self._on_crash = settings, codec, owned, on_crash
         self._topics = Topics(settings.prefix)
         self._source = f"aggregator/{settings.instance}"
@@ -136,7 +143,9 @@ class Alarm:
         for place in self._active - wanted:
             self._followed[place].parked_at = now
         for place in wanted - self._active:
-            followed = self._followed.setdefault(place, _Followed())
+            if place not in self._followed:
+                self._followed[place] = _Followed(timers=self._timetable())
+            followed = self._followed[place]
             followed.caught_up, followed.parked_at = False, None
         self._active = wanted
         consumer.assign([TopicPartition(n, p, self._followed[n, p].position) for n, p in sorted(wanted)])

@@ -26,9 +26,13 @@ Range = tuple[int, int]
 
 
 class Timetable:
-    """The timers of one partition. `put` what is read, in any order; `due` gives what to fire, once."""
+    """The timers of one partition. `put` what is read, in any order; `due` gives what to fire, once.
 
-    def __init__(self) -> None:
+    Ranges are kept for every `slot_ms`, which is less than `near_ms`.
+    """
+
+    def __init__(self, near_ms: int = NEAR_MS, slot_ms: int = MINUTE_MS) -> None:
+        self._near_ms, self._slot_ms = near_ms, slot_ms
         self._near: dict[str, tuple[int, int]] = {}
         self._heap: list[tuple[int, str]] = []
         self._far: dict[int, list[Range]] = {}
@@ -50,8 +54,8 @@ class Timetable:
         self._near.pop(key, None)
         if due_at is None:
             return
-        if due_at > now + NEAR_MS:
-            self._remember(due_at // MINUTE_MS, offset)
+        if due_at > now + self._near_ms:
+            self._remember(due_at // self._slot_ms, offset)
             return
         self._near[key] = (due_at, offset)
         heapq.heappush(self._heap, (due_at, key))
@@ -72,12 +76,12 @@ class Timetable:
 
     def coming(self, now: int) -> list[Range]:
         """Ranges to read again now, because their minute has come near. They are not given twice."""
-        minutes = sorted(m for m in self._far if m * MINUTE_MS <= now + NEAR_MS - MINUTE_MS)
+        minutes = sorted(m for m in self._far if m * self._slot_ms <= now + self._near_ms - self._slot_ms)
         return [r for m in minutes for r in self._far.pop(m)]
 
     def put_again(self, key: str, due_at: int | None, offset: int, now: int) -> None:
         """A record of a range that `coming` gave: kept if it is near; the others of the range stand elsewhere."""
-        if due_at is not None and due_at <= now + NEAR_MS:
+        if due_at is not None and due_at <= now + self._near_ms:
             self.put(key, due_at, offset, now)
 
     def due(self, now: int, most: int) -> list[tuple[str, int]]:
