@@ -13,7 +13,7 @@ from services.aggregator.admission import World
 from services.aggregator.budget import rest, share
 from services.aggregator.ending import conclude, expire, late
 from services.aggregator.events import Dispatch, Effect, Step, Tell
-from services.aggregator.replanning import ask, mendable
+from services.aggregator.replanning import ask, awaited, mendable
 from services.aggregator.row import APPROVAL, Row, TaskRow
 from services.aggregator.tasks import work
 
@@ -30,7 +30,7 @@ def advance(row: Row, now: int, world: World) -> Step:
         return conclude(row, now)
     if late(row, now):
         return expire(row, now)
-    for task_id in [i for i, t in row.tasks.items() if _ready(t, row.tasks)]:
+    for task_id in [i for i, t in row.tasks.items() if _ready(row, t)]:
         row, sent = send(row, task_id, now, world)
         effects += sent
     return row, effects
@@ -59,8 +59,11 @@ def send(row: Row, task_id: str, now: int, world: World, avoid: str | None = Non
     return sent, [Dispatch(task=work(sent, task_id, now, world))]
 
 
-def _ready(task: TaskRow, tasks: Mapping[str, TaskRow]) -> bool:
-    return not task.begun and not task.settled and all(tasks[d].settled for d in task.planned.depends_on)
+def _ready(row: Row, task: TaskRow) -> bool:
+    """Whether it need wait no longer. A failed dependency that the planner is about to replace is waited for."""
+    mending = awaited(row)
+    needs = task.planned.depends_on
+    return not task.begun and not task.settled and all(row.tasks[d].settled and d not in mending for d in needs)
 
 
 def _settle(row: Row, now: int, world: World) -> Row:
@@ -79,7 +82,7 @@ def _verdict(row: Row, task_id: str, now: int, world: World) -> dict[str, Any]:
     """What is to be noted of a task that will not be dispatched; nothing for one that waits or is ready."""
     task = row.tasks[task_id]
     in_vain = _in_vain(row, task_id)
-    if in_vain is not None or not _ready(task, row.tasks):
+    if in_vain is not None or not _ready(row, task):
         return in_vain or {}
     if not holds(task.planned.condition, _readable(row, task)):
         return {"skipped": "its condition does not hold", "passed_over": True}
@@ -118,10 +121,10 @@ def blocked_by(row: Row, task: TaskRow) -> str | None:
 
     A failed one does not count while the planner looks for another way.
     """
-    awaited = row.planner.failed if row.planner is not None else ()
+    mending = awaited(row)
     for d in task.planned.depends_on:
         dependency = row.tasks[d]
-        if dependency.dead and not dependency.planned.optional and d not in awaited:
+        if dependency.dead and not dependency.planned.optional and d not in mending:
             return d
     return None
 
@@ -140,8 +143,7 @@ def _declined_by(row: Row, task: TaskRow) -> str | None:
 
 def _out_of_reach(row: Row) -> bool:
     final = row.tasks.get(row.plan.output_task) if row.plan is not None else None
-    mending = row.planner is not None and row.plan is not None and row.plan.output_task in row.planner.failed
-    return final is not None and final.dead and not mending
+    return final is not None and final.dead and final.planned.task_id not in awaited(row)
 
 
 def _useless(row: Row, task_id: str) -> bool:

@@ -44,6 +44,16 @@ def _may_help(task: TaskRow) -> bool:
     return task.planned.kind != APPROVAL and error is not None and error.kind not in HOPELESS
 
 
+def awaited(row: Row) -> frozenset[str]:
+    """The failed tasks that a revision may still replace: those the planner was asked about, and those that have failed
+    since, when it can be asked once more."""
+    if row.planner is None:
+        return frozenset()
+    lost = broken(row)
+    again = len(row.replans) + 1 < MAX_REVISIONS and all(_may_help(row.tasks[i]) for i in lost)
+    return frozenset(lost) if again else frozenset(row.planner.failed)
+
+
 def ask(row: Row, now: int) -> tuple[Row, list[Effect]]:
     """Asks the planner to replace the failed tasks; everything else goes on meanwhile."""
     revision = len(row.replans) + 1

@@ -61,8 +61,9 @@ class TaskRow(Record):
 
     @property
     def in_flight(self) -> bool:
-        """Whether a worker may be at it; also true of one that was dispatched and then done without."""
-        return self.begun and self.result is None and self.planned.kind != APPROVAL
+        """Whether a worker may be at it: some dispatch of it has not come back, needed or not."""
+        back = {r.attempt for r in self.past} | ({self.result.attempt} if self.result is not None else set())
+        return any(n not in back for n in range(1, self.attempt + 1))
 
     @property
     def awaited(self) -> bool:

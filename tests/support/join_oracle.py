@@ -224,16 +224,25 @@ class Oracle:
             return self._concluded(now)
         if now >= self.deadline:
             return self._expired()
+        awaited = self._awaited()
         for i, t in self.tasks.items():
-            if i not in self.begun and i not in self.how and all(d in self.how for d in t.depends_on):
+            there = all(d in self.how and d not in awaited for d in t.depends_on)
+            if i not in self.begun and i not in self.how and there:
                 self.begun[i] = (now, 1)
         return None
+
+    def _awaited(self) -> list[str]:
+        if self.asked is None:
+            return []
+        lost = [i for i, t in self.tasks.items() if self.how.get(i) == "failed" and not t.optional]
+        again = self.revisions == 0 and all(self.kinds[i] not in ("rejected", "needs_model") for i in lost)
+        return lost if again else self.asked[2]
 
     def _fate(self, i: str, now: int) -> str | None:
         t = self.tasks[i]
         if i in self.how or i in self.begun:
             return None
-        awaited = self.asked[2] if self.asked else []
+        awaited = self._awaited()
         dead = {d for d, h in self.how.items() if h in DEAD and d not in awaited}
         for d in t.depends_on:
             refused = self.data.get(d, {}).get("decision") == "rejected" and self.how.get(d) == "done"
@@ -244,7 +253,7 @@ class Oracle:
         users = [u for u, other in self.tasks.items() if i in other.depends_on]
         if t.optional and users and all(self.how.get(u) in ("skipped", "passed", "same") for u in users):
             return "skipped"
-        if any(d not in self.how for d in t.depends_on):
+        if any(d not in self.how or d in awaited for d in t.depends_on):
             return None
         if t.condition is not None:
             c = json.loads(t.condition)

@@ -175,12 +175,12 @@ class Life:
             self.put(record, later=self.rng.choice((0, 100, 60_000, WEEK // 2)), born=born)
         was_ended = self.row is not None and self.row.phase == "ended"
         self.row = Row.model_validate_json(row.model_dump_json(exclude_defaults=True)) if row is not None else None
+        verdict = self.oracle.see(self.now, record)
+        self.verdict = self.verdict or verdict
         for effect in effects:
             if was_ended and not isinstance(effect, (Drop, Remind)):
                 raise self.wrong(f"an ended request sent {effect}")
             self.perform(effect)
-        verdict = self.oracle.see(self.now, record)
-        self.verdict = self.verdict or verdict
         if (self.verdict is None) != (not self.replies):
             raise self.wrong(f"after {record}: answered {self.replies}, expected {self.verdict}")
 
@@ -206,6 +206,11 @@ class Life:
 
     def work(self, task: Task) -> None:
         rng = self.rng
+        planned = self.oracle.tasks.get(task.task_id)
+        given = {i.task_id for i in task.inputs}
+        for need in planned.depends_on if planned is not None else ():
+            if self.oracle.how.get(need) != "passed" and need not in given and not self.oracle.tasks[need].optional:
+                raise self.wrong(f"{task.task_id} was dispatched without the output of {need}")
         if self.with_fleet and rng.random() < 0.1:  # the worker (or the planner) hangs; some come back much later
             if rng.random() < 0.5:
                 return
