@@ -51,6 +51,7 @@ class Oracle:
     failures: set[tuple[str, int]] = field(default_factory=set)
     kinds: dict[str, str] = field(default_factory=dict)
     asked: tuple[int, int, list[str], int] | None = None  # revision, since, failed tasks, attempt
+    paid: dict[tuple[str, str], float] = field(default_factory=dict)
     revisions: int = 0
     hopeless: bool = False
 
@@ -124,6 +125,7 @@ class Oracle:
     def _plan(self, now: int, plan: Plan) -> Verdict | None:
         assert self.asked is not None
         revision, _, failed, _ = self.asked
+        self.paid["planning", str(revision)] = sum(u.cost_usd or 0 for u in plan.usage)
         self.asked = None
         if revision == 0:
             if plan.error is not None:
@@ -144,7 +146,10 @@ class Oracle:
 
     def _result(self, now: int, result: Result) -> Verdict | None:
         i = result.task_id
-        if i not in self.tasks or i in self.how or i not in self.begun or self.tasks[i].kind == "approval":
+        if i not in self.tasks or i not in self.begun or self.tasks[i].kind == "approval":
+            return None
+        self.paid[i, result.worker] = sum(u.cost_usd or 0 for u in result.usage)
+        if i in self.how:
             return None
         attempt = self.begun[i][1]
         if result.status == "completed":
