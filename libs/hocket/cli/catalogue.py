@@ -106,7 +106,14 @@ def check_workflows(settings: Settings, files: Sequence[Path], output: Output) -
 def _workflow_row(w: Workflow, specialties: Mapping[str, Specialty]) -> dict[str, Any]:
     from hocket.contracts.workflows import expand
 
-    steps = [{"id": s.id, "specialty": s.specialty, "needs": _needs(specialties.get(s.specialty))} for s in w.tasks]
+    steps = [
+        {
+            "id": s.id,
+            "specialty": s.specialty or "approval",
+            "needs": "a person" if s.approve is not None else _needs(specialties.get(s.specialty)),
+        }
+        for s in w.tasks
+    ]
     models = [s["id"] for s in steps if s["needs"] == "a model"]
     return {
         "name": w.name,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hocket.contracts.records import PlannedTask, Request
-from hocket.core.plan import PlanLimits, faults
+from hocket.contracts.records import PlannedTask, Request, Strategy
+from hocket.core import condition
+from hocket.core.plan import APPROVAL, PlanLimits, faults
 
 
 class WorkflowError(Exception):
@@ -31,16 +32,47 @@ class Match(_Strict):
     words: tuple[str, ...] = ()
 
 
+class Approval(_Strict):
+    """A question to a person: what is asked of whom, and what happens when nobody answers in time.
+
+    Without `timeout_seconds` it waits until somebody answers, or to the request's deadline.
+    """
+
+    what: str = Field(min_length=1)
+    who: str = ""
+    timeout_seconds: int | None = Field(None, gt=0)
+    on_timeout: Literal["reject", "approve"] = "reject"
+
+
 class Step(_Strict):
-    """One task of a workflow; `with` goes to the specialty's engine as options."""
+    """One task of a workflow, or a person's decision (`approve`).
+
+    `with` goes to the specialty's engine as options. `when` is a condition on outputs of earlier steps, in the form of
+    core/condition.py; the steps that it reads are added to `needs`. Steps without a common need run side by side.
+    """
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    specialty: str
-    instruction: str
+    specialty: str = ""
+    instruction: str = ""
     needs: tuple[str, ...] = ()
     optional: bool = False
     priority: int | None = Field(None, ge=0, le=9)
     options: dict[str, Any] = Field(default_factory=dict, alias="with")
+    strategy: Strategy | None = None
+    when: dict[str, Any] | None = None
+    approve: Approval | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Step:
+        if self.approve is None:
+            missing = [n for n in ("specialty", "instruction") if not getattr(self, n)]
+            if missing:
+                raise ValueError(f"needs {' and '.join(missing)} (or `approve`, for a person's decision)")
+        else:
+            surplus = [n for n in ("specialty", "instruction", "strategy", "options") if getattr(self, n)]
+            if surplus:
+                raise ValueError(f"a step with `approve` is a person's: it has no {', '.join(surplus)}")
+        return self
 
 
 class Workflow(_Strict):
@@ -55,18 +87,38 @@ class Workflow(_Strict):
 
 def expand(workflow: Workflow, priority: int) -> tuple[PlannedTask, ...]:
     """The workflow's tasks for one request of that priority."""
-    return tuple(
-        PlannedTask(
-            task_id=s.id,
-            specialty=s.specialty,
-            instruction=s.instruction,
-            depends_on=s.needs,
-            priority=priority if s.priority is None else s.priority,
-            optional=s.optional,
-            options=orjson.dumps(s.options, option=orjson.OPT_SORT_KEYS).decode(),
+    return tuple(_planned(s, priority if s.priority is None else s.priority) for s in workflow.tasks)
+
+
+def _planned(step: Step, priority: int) -> PlannedTask:
+    when = _json(step.when) if step.when is not None else None
+    needs = tuple(dict.fromkeys((*step.needs, *condition.tasks_read(when))))
+    common: dict[str, Any] = {"task_id": step.id, "depends_on": needs, "priority": priority, "condition": when}
+    if step.approve is None:
+        return PlannedTask(
+            specialty=step.specialty,
+            instruction=step.instruction,
+            optional=step.optional,
+            options=_json(step.options),
+            strategy=step.strategy,
+            **common,
         )
-        for s in workflow.tasks
+    asked = step.approve
+    options: dict[str, Any] = {"on_timeout": asked.on_timeout}
+    options |= {"who": asked.who} if asked.who else {}
+    options |= {"timeout_ms": asked.timeout_seconds * 1_000} if asked.timeout_seconds else {}
+    return PlannedTask(
+        specialty=APPROVAL,
+        kind=APPROVAL,
+        instruction=asked.what,
+        optional=step.optional,
+        options=_json(options),
+        **common,
     )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def matches(workflow: Workflow, request_text: str, media_types: Collection[str]) -> int:
@@ -83,22 +135,55 @@ def matches(workflow: Workflow, request_text: str, media_types: Collection[str])
 
 
 def parse_workflow(text: str, where: str, specialties: Collection[str]) -> Workflow:
-    """The workflow in a YAML text. Raises WorkflowError with every fault found."""
+    """The workflow in a YAML text. Raises WorkflowError with every fault found, each with its path and line."""
     try:
+        lines = _lines(yaml.compose(text, Loader=yaml.SafeLoader))
         found = Workflow.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, RecursionError) as e:
         raise WorkflowError(f"{where}: not YAML: {e}") from e
     except ValidationError as e:
-        wrong = "; ".join(f"{'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors())
+        wrong = "; ".join(f"{_place(x['loc'], lines)}: {x['msg']}" for x in e.errors())
         raise WorkflowError(f"{where}: {wrong}") from e
     try:
         tasks = expand(found, 5)
     except TypeError as e:  # a set, bytes, or a number that JSON cannot hold
-        raise WorkflowError(f"{where}: `with` must be what JSON can hold: {e}") from e
+        raise WorkflowError(f"{where}: `with` and `when` must be what JSON can hold: {e}") from e
     wrong_plan = faults(tasks, found.output, specialties, PlanLimits())
     if wrong_plan:
-        raise WorkflowError(f"{where}: {'; '.join(wrong_plan)}")
+        raise WorkflowError(f"{where}: {'; '.join(_with_line(w, found, lines) for w in wrong_plan)}")
     return found
+
+
+_Way = tuple[str | int, ...]
+
+
+def _lines(node: yaml.Node | None, at: _Way = ()) -> dict[_Way, int]:
+    """The line, counted from 1, of every value of a YAML text by its path."""
+    if node is None:
+        return {}
+    found: dict[_Way, int] = {at: node.start_mark.line + 1}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            found |= _lines(value, (*at, str(key.value)))
+    elif isinstance(node, yaml.SequenceNode):
+        for n, value in enumerate(node.value):
+            found |= _lines(value, (*at, n))
+    return found
+
+
+def _place(path: _Way, lines: Mapping[_Way, int]) -> str:
+    """The path, and the line of the nearest thing on it that is written down."""
+    known = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in lines), ())
+    line = f" (line {lines[known]})" if known else ""
+    return f"{'.'.join(map(str, path)) or 'file'}{line}"
+
+
+def _with_line(fault: str, workflow: Workflow, lines: Mapping[_Way, int]) -> str:
+    """The fault, with the line of the first step that it names."""
+    named = [(fault.find(repr(s.id)), n) for n, s in enumerate(workflow.tasks) if repr(s.id) in fault]
+    if not named:
+        return fault
+    return f"tasks.{min(named)[1]} (line {lines.get(('tasks', min(named)[1]), 1)}): {fault}"
 
 
 def load_workflows(specialties: Collection[str], own: Path | None = None) -> dict[str, Workflow]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hocket.contracts.records import PlannedTask
+from hocket.core import condition
+
+APPROVAL = "approval"
+"""The kind of a task that a person decides, and its specialty: no worker has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,18 +21,23 @@ class PlanLimits:
     max_tasks: int = 24
     max_depth: int = 8
     max_instruction_chars: int = 16_000
+    max_fan_in: int = 16
+    max_fan_out: int = 16
 
 
 def faults(
     tasks: Sequence[PlannedTask], output_task: str, specialties: Collection[str], limits: PlanLimits
 ) -> list[str]:
     """Everything that forbids running the plan, each as a sentence; empty when it is sound."""
-    found = [*_task_faults(tasks, specialties, limits), *_graph_faults(tasks, limits)]
+    found = [*_task_faults(tasks, specialties, limits), *_graph_faults(tasks, limits), *_width_faults(tasks, limits)]
+    found += [wrong for t in tasks for wrong in _condition_faults(t, output_task)]
     ids = {t.task_id for t in tasks}
     if not tasks:
         found.append("the plan has no tasks")
     elif output_task not in ids:
         found.append(f"the output task {output_task!r} is not in the plan")
+    elif any(t.kind == APPROVAL and t.task_id == output_task for t in tasks):
+        found.append(f"the output task {output_task!r} is an approval, which writes no answer")
     return found
 
 
@@ -39,7 +49,8 @@ def _task_faults(tasks: Sequence[PlannedTask], specialties: Collection[str], lim
     for t in tasks:
         if not t.task_id:
             found.append("a task has an empty id")
-        if t.specialty not in specialties:
+        found += _approval_faults(t) if t.kind == APPROVAL else []
+        if t.kind != APPROVAL and t.specialty not in specialties:
             known = ", ".join(sorted(specialties))
             found.append(f"task {t.task_id!r} wants the unknown specialty {t.specialty!r} (there are: {known})")
         if not 0 <= t.priority <= 9:
@@ -48,6 +59,53 @@ def _task_faults(tasks: Sequence[PlannedTask], specialties: Collection[str], lim
             found.append(
                 f"the instruction of task {t.task_id!r} has more than {limits.max_instruction_chars} characters"
             )
+    return found
+
+
+def _approval_faults(t: PlannedTask) -> list[str]:
+    found = []
+    if t.specialty != APPROVAL:
+        found.append(f"task {t.task_id!r} is an approval, so its specialty is {APPROVAL!r}, not {t.specialty!r}")
+    if not t.instruction.strip():
+        found.append(f"approval {t.task_id!r} does not say what is to be approved")
+    try:
+        options = json.loads(t.options)
+    except (ValueError, RecursionError):
+        options = None
+    if not isinstance(options, dict):
+        return [*found, f"the options of approval {t.task_id!r} are not a JSON object"]
+    timeout = options.get("timeout_ms")
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int) or timeout <= 0):
+        found.append(f"approval {t.task_id!r}: timeout_ms must be a whole number above 0")
+    if options.get("on_timeout", "reject") not in ("reject", "approve"):
+        found.append(f"approval {t.task_id!r}: on_timeout must be reject or approve")
+    return found
+
+
+def _condition_faults(t: PlannedTask, output_task: str) -> list[str]:
+    found = [f"task {t.task_id!r}: {wrong}" for wrong in condition.faults(t.condition)]
+    found += [
+        f"the condition of task {t.task_id!r} reads {read!r}, which it does not depend on"
+        for read in condition.tasks_read(t.condition)
+        if read not in t.depends_on
+    ]
+    if t.condition is not None and t.task_id == output_task:
+        found.append(f"the output task {t.task_id!r} has a condition: without it there would be no answer")
+    return found
+
+
+def _width_faults(tasks: Sequence[PlannedTask], limits: PlanLimits) -> list[str]:
+    fed = Counter(d for t in tasks for d in set(t.depends_on))
+    found = [
+        f"task {t.task_id!r} depends on {len(t.depends_on)} tasks, the limit is {limits.max_fan_in}"
+        for t in tasks
+        if len(t.depends_on) > limits.max_fan_in
+    ]
+    found += [
+        f"{n} tasks depend on {i!r}, the limit is {limits.max_fan_out}"
+        for i, n in fed.items()
+        if n > limits.max_fan_out
+    ]
     return found
 
 

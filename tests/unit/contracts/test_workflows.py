@@ -21,6 +21,7 @@ from hocket.contracts.workflows import (
     matches,
     parse_workflow,
 )
+from hocket.core.condition import holds
 from hocket.core.plan import PlanLimits, faults
 
 SPECIALTIES = {"extraction", "decision", "synthesis"}
@@ -55,11 +56,11 @@ WRONG = [
     (TEXT.replace("needs: [read]", "needs: [note]"), "wait for each other in a circle: decide, note"),
     (TEXT.replace("specialty: decision", "specialty: divination"), "unknown specialty 'divination'"),
     (TEXT.replace("id: decide", "id: read"), "two tasks are called 'read'"),
-    (TEXT.replace("priority: 9", "priority: 10"), r"tasks\.1\.priority: "),
-    (TEXT.replace("id: read", "id: Read It"), r"tasks\.0\.id: "),
-    (TEXT.replace("description", "summary"), "summary: Extra inputs"),
-    (TEXT.replace("b: 1", "b: !!set {x}"), "`with` must be what JSON can hold"),
-    (TEXT.replace("name: claims", "name: Claims"), "name: String should match"),
+    (TEXT.replace("priority: 9", "priority: 10"), r"tasks\.1\.priority \(line 7\): "),
+    (TEXT.replace("id: read", "id: Read It"), r"tasks\.0\.id \(line 6\): "),
+    (TEXT.replace("description", "summary"), r"summary \(line 3\): Extra inputs"),
+    (TEXT.replace("b: 1", "b: !!set {x}"), "`with` and `when` must be what JSON can hold"),
+    (TEXT.replace("name: claims", "name: Claims"), r"name \(line 2\): String should match"),
 ]
 
 
@@ -92,7 +93,7 @@ def test_a_folder_of_workflows_that_is_not_there_names_the_setting(tmp_path: Pat
 
 
 def workflow(name: str, *words: str, media: tuple[str, ...] = ()) -> Workflow:
-    step = Step(id="a", specialty="extraction", instruction="")
+    step = Step(id="a", specialty="extraction", instruction="Read.")
     rule = Match(media_types=media, words=words)
     return Workflow(name=name, description="", match=rule, tasks=(step,), output="a")
 
@@ -141,3 +142,63 @@ def test_any_text_is_a_workflow_or_a_workflow_error(text: str) -> None:
     except WorkflowError as e:
         found = e
     assert isinstance(found, (Workflow, WorkflowError))
+
+
+FULL = """
+name: payout
+description: Pay out.
+tasks:
+  - {id: read, specialty: extraction, instruction: Read it.}
+  - {id: decide, specialty: decision, instruction: Decide., needs: [read], strategy: best}
+  - id: release
+    when: {task: decide, field: decision, equals: ask}
+    approve: {what: Pay this, who: accounts payable, timeout_seconds: 3600}
+  - id: letter
+    specialty: synthesis
+    instruction: Write the letter.
+    needs: [release]
+    when: {any: [{task: release, field: decision, equals: approved}, {task: decide, field: decision, equals: pay}]}
+    optional: true
+  - {id: note, specialty: synthesis, instruction: Note it., needs: [decide, letter]}
+output: note
+"""
+
+
+def test_conditions_approvals_and_strategies_become_part_of_the_plan() -> None:
+    tasks = {t.task_id: t for t in expand(parse_workflow(FULL, "p.yaml", SPECIALTIES), 5)}
+    release, letter = tasks["release"], tasks["letter"]
+    assert (release.kind, release.specialty, release.instruction) == ("approval", "approval", "Pay this")
+    assert release.options == '{"on_timeout":"reject","timeout_ms":3600000,"who":"accounts payable"}'
+    assert release.depends_on == ("decide",), "a step waits for the steps that its condition reads"
+    assert letter.depends_on == ("release", "decide")
+    assert [tasks[i].strategy for i in ("read", "decide")] == [None, "best"]
+    assert holds(release.condition, {"decide": {"decision": "ask"}})
+    assert not holds(release.condition, {"decide": {"decision": "pay"}})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("equals: ask}", "matches: ask}", r"tasks\.2 \(line 7\): .*unknown operator matches"),
+        ("{task: decide, field: decision, equals: ask}", "{field: x, equals: 1}", "`task` is missing"),
+        ("{task: decide, field: decision, equals: ask}", "{task: dec, field: x, exists: true}", "'dec', which is not"),
+        ("strategy: best", "strategy: cheapest", r"tasks\.1\.strategy \(line 6\): "),
+        ("timeout_seconds: 3600", "timeout_seconds: 0", r"tasks\.2\.approve\.timeout_seconds \(line 9\): "),
+        ("approve: {what: Pay this, ", "approve: {", r"tasks\.2\.approve\.what \(line 9\): Field required"),
+        ("specialty: synthesis\n", "approve: {what: Well}\n", "it has no instruction"),
+        ("instruction: Read it.", "optional: false", r"tasks\.0 \(line 5\): .*needs instruction"),
+        ("output: note", "output: letter", "'letter' has a condition"),
+        ("output: note", "output: release", "is an approval, which writes no answer"),
+    ],
+)
+def test_a_fault_is_told_with_its_line(before: str, after: str, said: str) -> None:
+    assert before in FULL
+    with pytest.raises(WorkflowError, match=said):
+        parse_workflow(FULL.replace(before, after), "p.yaml", SPECIALTIES)
+
+
+def test_the_example_of_the_howto_is_sound() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "workflows.md").read_text("utf-8")
+    example = page.split("```yaml\n")[1].split("```")[0]
+    found = parse_workflow(example, "workflows.md", SPECIALTIES)
+    assert [s.id for s in found.tasks if s.approve] == ["release"]
