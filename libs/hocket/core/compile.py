@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hocket.contracts.records import PlannedTask
+from hocket.core.estimate import Estimate, forecast, too_much
 from hocket.core.plan import PlanLimits, faults
 
 SYNTHESIS = "synthesis"
@@ -34,6 +35,17 @@ _STEMS = {
     "decision": ("decid", "decision"),
     "synthesis": ("synthes",),
 }
+_ALIASES = {
+    "id": ("task_id", "taskId", "key", "name", "title"),
+    "specialty": ("agent", "worker", "role", "type", "assignee"),
+    "instruction": ("instructions", "description", "prompt", "task", "goal"),
+    "depends_on": ("dependencies", "dependsOn", "deps", "needs", "after", "requires"),
+}
+_LISTS = ("tasks", "subtasks", "steps", "plan")
+_NOTHING = frozenset({"", "none", "null", "n/a", "nil", "-", "request", "start"})
+"""What models write as the dependency of a task that has none."""
+_MAX_STARTS = 20
+"""Places in a text at which its JSON is looked for."""
 _FIELDS = frozenset({"id", "specialty", "instruction", "priority", "depends_on", "optional"})
 _WORDS = {"highest": 9, "high": 8, "medium": 5, "normal": 5, "low": 2, "lowest": 0}
 
@@ -54,6 +66,7 @@ class _Draft:
 
     task_id: str
     said: str
+    title: str
     specialty: str
     instruction: str
     depends_on: tuple[Any, ...]
@@ -61,9 +74,21 @@ class _Draft:
     optional: bool
 
 
-def compile_plan(draft: object, specialties: Collection[str], *, priority: int, limits: PlanLimits) -> Compiled:
-    """The plan that the draft means. `priority` is the request's, for tasks that name none. Never raises."""
-    raw, wanted = _tasks_in(draft)
+def compile_plan(
+    draft: object,
+    specialties: Collection[str],
+    *,
+    priority: int,
+    limits: PlanLimits,
+    estimates: Mapping[str, Estimate] | None = None,
+    max_cost_usd: float | None = None,
+    max_millis: float | None = None,
+) -> Compiled:
+    """The plan that the draft means. `priority` is the request's, for tasks that name none. Never raises.
+
+    With `estimates`, a plan that is known to need more than the cap or the time left is a fault, too.
+    """
+    raw, wanted = tasks_in(draft)
     if raw is None:
         return Compiled(faults=("the plan must be an object with a list of tasks",))
     if len(raw) > limits.max_tasks:
@@ -77,35 +102,57 @@ def compile_plan(draft: object, specialties: Collection[str], *, priority: int, 
     tasks = _linked(drafts, repairs, wrong)
     tasks, output = _with_output(tasks, drafts, wanted, specialties, repairs)
     wrong += faults(tasks, output, specialties, limits)
+    if estimates and not wrong:
+        wrong += too_much(forecast(tasks, estimates), max_cost_usd=max_cost_usd, max_millis=max_millis)
     if wrong:
         return Compiled(faults=tuple(dict.fromkeys(wrong)), repairs=tuple(repairs))
     return Compiled(tasks=tuple(tasks), output_task=output, repairs=tuple(repairs))
 
 
-def _tasks_in(draft: object) -> tuple[list[Any] | None, str]:
+def tasks_in(draft: object) -> tuple[list[Any] | None, str]:
     """The list of tasks and the named output task; models also send the list alone, or as JSON in a string."""
     body = _unpacked(draft)
     wanted = body.get("output_task") if isinstance(body, Mapping) else None
-    tasks = _unpacked(body.get("tasks")) if isinstance(body, Mapping) else body
+    key = next((k for k in _LISTS if isinstance(body, Mapping) and k in body), "tasks")
+    tasks = _unpacked(body.get(key)) if isinstance(body, Mapping) else body
+    if isinstance(tasks, Mapping) and key == "plan":
+        return tasks_in(tasks) if "tasks" in tasks else (None, "")
     if isinstance(tasks, Mapping):
         tasks = [{"id": key, **t} if isinstance(t, Mapping) else t for key, t in tasks.items()]
     return (list(tasks) if isinstance(tasks, list) else None), _text(wanted)
 
 
 def _unpacked(value: object) -> object:
+    """The value; of a text the JSON in it, with or without prose and fences around it."""
     if not isinstance(value, str):
         return value
-    try:
-        found: object = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
+    decoder = json.JSONDecoder()
+    starts = [m.start() for m in re.finditer(r"[\[{]", value)][:_MAX_STARTS]
+    for start in starts:
+        try:
+            found: object = decoder.raw_decode(value, start)[0]
+        except (ValueError, RecursionError):
+            continue
+        if found and isinstance(found, dict | list):
+            return found
+    return None
+
+
+def _named(task: Mapping[str, Any]) -> dict[str, Any]:
+    """The task with its fields under their own names: models also call them otherwise."""
+    found = dict(task)
+    for field, others in _ALIASES.items():
+        given = [o for o in others if o in found]
+        if field not in found and given:
+            found[field] = found.pop(given[0])
     return found
 
 
 def _read(raw: Sequence[Mapping[str, Any]], known: Collection[str], priority: int, repairs: list[str]) -> list[_Draft]:
     drafts: list[_Draft] = []
     taken: set[str] = set()
-    for n, task in enumerate(raw, 1):
+    for n, given in enumerate(raw, 1):
+        task = _named(given)
         said = _text(task.get("id"))
         task_id = _free(_clean(said) or f"t{n}", taken)
         taken.add(task_id)
@@ -121,6 +168,7 @@ def _read(raw: Sequence[Mapping[str, Any]], known: Collection[str], priority: in
             _Draft(
                 task_id=task_id,
                 said=said,
+                title=_text(task.get("title")),
                 specialty=specialty,
                 instruction=_text(task.get("instruction")),
                 depends_on=_listed(task.get("depends_on")),
@@ -151,6 +199,9 @@ def _linked(drafts: Sequence[_Draft], repairs: list[str], wrong: list[str]) -> l
     for at, draft in enumerate(drafts):
         needs: list[str] = []
         for dependency in draft.depends_on:
+            if _is_nothing(dependency, drafts):
+                repairs.append(f"task {draft.task_id!r}: dependency {dependency!r} read as none")
+                continue
             found = _meant(dependency, drafts, at, base)
             if not found:
                 wrong.append(f"task {draft.task_id!r} depends on {dependency!r}: name a task's id")
@@ -183,7 +234,27 @@ def _meant(dependency: object, drafts: Sequence[_Draft], at: int, base: int | No
     if number is not None:
         return [drafts[number - base].task_id] if base is not None and 0 <= number - base < len(drafts) else []
     wanted = specialty_meant(said, {d.specialty for d in drafts})
-    return [d.task_id for n, d in enumerate(drafts) if d.specialty == wanted and n != at]
+    return [d.task_id for n, d in enumerate(drafts) if d.specialty == wanted and n != at] or _alike(said, drafts)
+
+
+def _alike(said: str, drafts: Sequence[_Draft]) -> list[str]:
+    """The one task whose title, instruction or id a dependency spells out, or nearly so."""
+    plain = _slug(said)
+    exact = [d.task_id for d in drafts if plain and plain in {_slug(x) for x in (d.said, d.title, d.instruction)}]
+    if exact:
+        return exact if len(exact) == 1 else []
+    close = difflib.get_close_matches(plain, [_slug(d.task_id) for d in drafts], n=2, cutoff=_CLOSE)
+    return [d.task_id for d in drafts if _slug(d.task_id) == close[0]] if len(close) == 1 else []
+
+
+def _slug(said: str) -> str:
+    return re.sub(r"[\W_]+", "-", said.casefold()).strip("-")[:200]
+
+
+def _is_nothing(dependency: object, drafts: Sequence[_Draft]) -> bool:
+    said = "" if dependency is None else _text(dependency)
+    empty = dependency is None or isinstance(dependency, str)
+    return empty and said.casefold() in _NOTHING and not any(said and said in (d.said, d.task_id) for d in drafts)
 
 
 def _index_base(drafts: Sequence[_Draft]) -> int | None:
@@ -253,7 +324,8 @@ def _listed(value: object) -> tuple[Any, ...]:
 
 def _index(value: object) -> int | None:
     said = _text(value)
-    return int(said) if said.isascii() and said.isdecimal() else None
+    found = re.fullmatch(r"(?:task|step|t|#)?[ _-]?([0-9]{1,12})", said, re.IGNORECASE | re.ASCII)
+    return int(found[1]) if found else None
 
 
 def _priority(value: object, default: int) -> int:

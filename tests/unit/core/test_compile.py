@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Plan
 from hocket.core.compile import Compiled, compile_plan, specialty_meant
+from hocket.core.estimate import Estimate
 from hocket.core.plan import PlanLimits, faults
 
 KNOWN = ("research", "code", "analysis", "writing", "extraction", "summarisation", "translation", "synthesis")
@@ -29,6 +30,18 @@ def compiled(*tasks: Any, known: Any = KNOWN, **more: Any) -> Compiled:
 def edges(plan: Compiled) -> dict[str, tuple[str, ...]]:
     assert plan.faults == ()
     return {t.task_id: t.depends_on for t in plan.tasks}
+
+
+def test_a_plan_beyond_the_cap_or_the_time_left_is_a_fault() -> None:
+    draft = {"tasks": [task("a"), task("b", "writing", ("a",))]}
+    usual = {"research": Estimate(millis=900, cost_usd=0.2), "writing": Estimate(millis=200, cost_usd=0.1)}
+    found = compile_plan(
+        draft, KNOWN, priority=5, limits=PlanLimits(), estimates=usual, max_cost_usd=0.25, max_millis=1_000
+    )
+    assert [f.partition(":")[0] for f in found.faults] == [
+        "the plan costs about 0.3000 USD, the request allows 0.2500",
+        "the chain a, b takes about 1100 ms, there are 1000",
+    ]
 
 
 def test_a_sound_draft_is_taken_as_it_is() -> None:
