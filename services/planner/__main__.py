@@ -32,6 +32,7 @@ async def serve_planner(settings: Settings, stop: asyncio.Event, health: Health 
         workflows=load_workflows(specialties, settings.workflows),
         models=Models.from_env(),
         plans_topic=topics.plans,
+        progress_topic=topics.progress,
         worker=worker,
         now_ms=now_ms,
     )

@@ -11,6 +11,7 @@ from typing import Any
 from hocket.contracts.records import Attachment, Task, TaskInput
 from hocket.contracts.specialties import Specialty
 from hocket.core.plan import PlanLimits
+from hocket.core.revise import Question
 from hocket.core.work import Input
 from hocket.llm.base import ModelCall
 from hocket.llm.render import Page, render
@@ -19,16 +20,25 @@ TOOL = "decompose_task"
 MAX_OUTPUT_TOKENS = 1_024
 MAX_SHOWN_CHARS = 20_000
 """Text of the attachments that the planner is shown; what is beyond is only named."""
+_REPLAN = (
+    "Tasks of the plan below have failed. Plan another way for the failed tasks only: call the tool with the "
+    "tasks that take their place. They may depend on tasks of the plan that have not failed, by id. Do not repeat what is done."
+)
 _TEXT_TYPES = ("application/json", "application/xml", "application/yaml", "message/rfc822")
 
 
-def planning_call(task: Task, specialties: Mapping[str, Specialty], limits: PlanLimits) -> ModelCall:
-    """The call that asks for a plan; the model's id is filled in by Models."""
+def planning_call(
+    task: Task, specialties: Mapping[str, Specialty], limits: PlanLimits, asked: Question | None = None
+) -> ModelCall:
+    """The call that asks for a plan, or for the failed part of one; the model's id is filled in by Models."""
     facts: dict[str, Any] = {"constants": task.constants}
+    if asked is not None:
+        facts |= _failed_part(asked)
     if task.context:
         facts["session"] = _object(task.context)
+    what = task.instruction if asked is None else _REPLAN
     prompt = render(
-        f"{task.instruction}\nAt most {limits.max_tasks} tasks, at most {limits.max_depth} in a chain.",
+        f"{what}\nAt most {limits.max_tasks} tasks, at most {limits.max_depth} in a chain.",
         text=task.text,
         pages=_pages(task.attachments),
         inputs=[_input(given) for given in task.inputs],
@@ -44,6 +54,19 @@ def planning_call(task: Task, specialties: Mapping[str, Specialty], limits: Plan
         max_output_tokens=MAX_OUTPUT_TOKENS,
         deadline_ms=task.deadline,
     )
+
+
+def _failed_part(asked: Question) -> dict[str, Any]:
+    plan = [
+        {
+            "id": t.task_id,
+            "specialty": t.specialty,
+            "instruction": t.instruction[:500],
+            "depends_on": list(t.depends_on),
+        }
+        for t in asked.plan
+    ]
+    return {"plan": plan, "failed": dict(asked.failed), "done": list(asked.done)}
 
 
 @cache

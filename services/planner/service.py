@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hocket.contracts.records import Error, Plan, PlanSource, Request, Task
+from hocket.contracts.records import Error, Plan, PlanSource, Progress, Request, Task
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.workflows import Workflow, best_match, expand
 from hocket.core.compile import Compiled, compile_plan
+from hocket.core.estimate import Estimate
 from hocket.core.plan import PlanLimits
+from hocket.core.revise import Question, compile_revision, read_question
+from hocket.core.single import single_task
 from hocket.kafka.runtime import Delivery, Outgoing
 from hocket.llm.asking import Asker, Found, Sleep
 from hocket.llm.base import ModelError
@@ -35,9 +38,25 @@ class Planner:
     now_ms: Callable[[], int]
     limits: PlanLimits = field(default_factory=PlanLimits)
     sleep: Sleep = asyncio.sleep
+    progress_topic: str | None = None
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
-    async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:  # noqa: ARG002 - the handler's form
-        """The runtime's handler: one plan, or the reason why there is none, for every planning task."""
+    async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
+        """The runtime's handler: one plan, or the reason why there is none, for every planning task.
+
+        Followers are told at once that planning is under way.
+        """
+        if self.progress_topic is not None:
+            begun = Progress(
+                request_id=task.request_id,
+                task_id=task.task_id,
+                kind="assigned",
+                attempt=task.attempt,
+                worker=self.worker,
+                at=self.now_ms(),
+            )
+            event_id = f"{task.request_id}/planning/{task.revision}.{task.attempt}/assigned"
+            delivery.emit(Outgoing(topic=self.progress_topic, key=task.request_id, record=begun, event_id=event_id))
         return [self.outgoing(await self.plan(task))]
 
     def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:  # noqa: ARG002
@@ -59,23 +78,37 @@ class Planner:
     async def plan(self, task: Task) -> Plan:
         """The plan for a request. Failures of models are in the plan, none is raised; waits to the deadline at most."""
         started = self.now_ms()
+        asked = read_question(task.options) if task.revision else None
+        if task.revision and (asked is None or not self.models):
+            return self._plan(task, started, source="llm", error=_cannot_replan(asked))
         if not self.models:
             return self._by_rules(task, started) or self._plan(task, started, error=self._needs_model())
+        single = single_task(task, self.specialties) if asked is None else None
+        if single is not None:
+            return self._plan(task, started, tasks=(single,), output_task=single.task_id)
         asker = Asker(models=self.models, now_ms=self.now_ms, deadline_ms=task.deadline, sleep=self.sleep)
-        call = planning_call(task, self.specialties, self.limits)
+        call = planning_call(task, self.specialties, self.limits, asked)
         # A plan that stays unsound is no better from a smaller model.
-        found = await asker.climb(RUNGS, call, lambda d: self._compiled(task, d).faults, final={"malformed"})
+        found = await asker.climb(RUNGS, call, lambda d: self._compiled(task, d, asked).faults, final={"malformed"})
         used: dict[str, Any] = {"usage": tuple(asker.ledger.usage)}
         if isinstance(found, Found):
-            compiled = self._compiled(task, found.data)
+            compiled = self._compiled(task, found.data, asked)
             plan = self._plan(task, started, source="llm", tasks=compiled.tasks, output_task=compiled.output_task)
             return plan.model_copy(update=used)
         instead = self._by_rules(task, started)
         plan = instead or self._plan(task, started, source="llm", error=self._failed(found))
         return plan.model_copy(update=used)
 
-    def _compiled(self, task: Task, draft: object) -> Compiled:
-        return compile_plan(draft, list(self.specialties), priority=task.priority, limits=self.limits)
+    def _compiled(self, task: Task, draft: object, asked: Question | None) -> Compiled:
+        known = list(self.specialties)
+        if asked is not None:
+            return compile_revision(
+                draft, asked, known, revision=task.revision, priority=task.priority, limits=self.limits
+            )
+        left = None if task.deadline is None else max(0, task.deadline - self.now_ms())
+        return compile_plan(
+            draft, known, priority=task.priority, limits=self.limits, estimates=self.estimates, max_millis=left
+        )
 
     def _by_rules(self, task: Task, started: int) -> Plan | None:
         request = Request(
@@ -114,7 +147,17 @@ class Planner:
         return Error(kind=error.kind, message=error.message, retryable=error.retryable)
 
 
+def _cannot_replan(asked: Question | None) -> Error:
+    if asked is None:
+        message = "The planner was asked for a revision without being told what has failed."
+    else:
+        message = (
+            f"{', '.join(asked.failed)} failed, and another way can only be planned by a model: none is configured."
+        )
+    return Error(kind="cannot_replan", message=message)
+
+
 def runs_locally(workflow: Workflow, specialties: Mapping[str, Specialty]) -> bool:
     """Whether every task that the workflow needs has an engine that needs no model."""
-    needed = [specialties.get(step.specialty) for step in workflow.tasks if not step.optional]
+    needed = [specialties.get(s.specialty) for s in workflow.tasks if not s.optional and s.approve is None]
     return all(s is not None and s.has_local and "local" in s.ladder["balanced"] for s in needed)

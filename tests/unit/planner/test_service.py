@@ -215,3 +215,51 @@ async def test_what_is_planned_is_sound(planner: Any) -> None:
 async def test_a_cancelled_planning_is_answered(planner: Any) -> None:
     [sent] = planner().on_cancel(task(), None)
     assert (sent.key, sent.record.error.kind, sent.record.tasks) == (task().request_id, "cancelled", ())
+
+
+FAILED_PART = json.dumps(
+    {
+        "replan": {
+            "failed": [{"task_id": "look", "error": {"kind": "malformed", "message": "no JSON"}}],
+            "done": [],
+            "plan": [
+                {"task_id": "look", "specialty": "research", "instruction": "Look."},
+                {"task_id": "say", "specialty": "synthesis", "instruction": "Say.", "depends_on": ["look"]},
+            ],
+        }
+    }
+)
+
+
+async def test_a_model_replaces_the_failed_part_only(planner: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn({"tasks": [DRAFT["tasks"][0] | {"specialty": "extraction"}]}))
+    plan = await planner(provider).plan(task(revision=1, options=FAILED_PART))
+    assert (plan.revision, plan.source, plan.error) == (1, "llm", None)
+    assert [(t.task_id, t.depends_on) for t in plan.tasks] == [("look-r1", ()), ("say", ("look-r1",))]
+    assert "malformed: no JSON" in provider.calls[0].prompt
+
+
+async def test_without_a_model_nothing_is_replanned(planner: Any) -> None:
+    plan = await planner().plan(task(revision=1, options=FAILED_PART))
+    assert plan.error is not None
+    assert plan.error.kind == "cannot_replan"
+    assert plan.error.message.startswith("look failed")
+
+
+class Emitted:
+    """A delivery that keeps what it is told to emit."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def emit(self, outgoing: Any) -> None:
+        self.sent.append(outgoing)
+
+
+async def test_followers_hear_that_planning_is_under_way(planner: Any) -> None:
+    made, delivery = planner(), Emitted()
+    made.progress_topic = "t-progress"
+    await made.handle(task(), delivery)
+    (told,) = delivery.sent
+    assert (told.topic, told.record.kind, told.record.task_id) == ("t-progress", "assigned", "planning")
+    assert told.record.worker == "host/planning"
