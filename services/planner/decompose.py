@@ -21,8 +21,8 @@ MAX_OUTPUT_TOKENS = 1_024
 MAX_SHOWN_CHARS = 20_000
 """Text of the attachments that the planner is shown; what is beyond is only named."""
 _REPLAN = (
-    "Tasks of the plan below have failed. Plan another way for the failed tasks only: call the tool with the "
-    "tasks that take their place. They may depend on tasks of the plan that have not failed, by id. Do not repeat what is done."
+    "Tasks of the plan below have failed. Plan another way for the failed tasks only: call the tool with the tasks "
+    "that take their place. They may depend on tasks that have not failed, by id. Do not repeat what is done."
 )
 _TEXT_TYPES = ("application/json", "application/xml", "application/yaml", "message/rfc822")
 
