@@ -40,7 +40,8 @@ def request(policy: dict[str, Any] | None = None, **changes: Any) -> Request:
 
 
 def task(task_id: str, *needs: str, specialty: str = "research", **changes: Any) -> PlannedTask:
-    """A planned task."""
+    """A planned task; an approval's specialty is its kind."""
+    specialty = "approval" if changes.get("kind") == "approval" else specialty
     return PlannedTask(task_id=task_id, specialty=specialty, instruction="-", depends_on=needs, **changes)
 
 
