@@ -7,7 +7,7 @@ Settings measured in docs/decisions/0001.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -148,6 +148,8 @@ class Aggregator:
         no_time_alignment()
         self._topics = Topics(settings.prefix)
         self._count = count
+        self._totals: Mapping[str, Totals] = {}
+        self._count_at = 0.0
         self._ratios: dict[str, DeadRatio] = {}
         self.application = quix_application(settings, state_dir)
         self._quix_topics: dict[str, Topic] = {}
@@ -190,14 +192,18 @@ class Aggregator:
         wanted = self._topics.requests + "/"
         return frozenset(int(p.removeprefix(wanted)) for p in self.partitions() if p.startswith(wanted))
 
-    def totals(self) -> dict[str, Totals]:
-        """What the tables hold in these partitions, by table. Safe from another thread."""
+    def totals(self) -> Mapping[str, Totals]:
+        """What the tables held in these partitions a second ago, by table. Safe from another thread."""
+        return self._totals
+
+    def _count_rows(self) -> None:
+        """Between two records, because a store that another thread reads while it is revoked would not close."""
+        if monotonic() < self._count_at:
+            return
+        self._count_at = monotonic() + 1
         stores = self.application._state_manager.stores  # noqa: SLF001 - Quix has no public call for this
-        return {
-            name: tables.read(lambda table=table: stores[table]["default"].partitions)  # type: ignore[misc]
-            for name, table in (("requests", TABLE), ("accounts", ACCOUNTS))
-            if "default" in stores.get(table, {})
-        }
+        tables_by_name = (("requests", TABLE), ("accounts", ACCOUNTS))
+        self._totals = {name: tables.read(stores[table]["default"].partitions) for name, table in tables_by_name}
 
     def _inputs(self) -> tuple[str, ...]:
         t = self._topics
@@ -218,6 +224,7 @@ class Aggregator:
         self._stateful(joined, TABLE, self._process)
         commands = self.application.dataframe(self._topic(self._topics.accounts))
         self._stateful(commands, ACCOUNTS, self._process_account)
+        self.application._dataframe_registry.register_periodic_task(self._count_rows)  # noqa: SLF001 - as above
 
     def _stateful(self, stream: Any, table: str, process: Callable[..., list[Outgoing]]) -> None:
         # Quix names a table after the joined topics; a fixed name keeps the rows when a topic joins later.

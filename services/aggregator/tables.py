@@ -6,7 +6,7 @@ costs one look-up instead of a walk over all rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,16 +80,10 @@ def save(
         counts.set_bytes(_TOTALS, changed.stored())
 
 
-def read(partitions: Callable[[], Mapping[int, Any]]) -> Totals:
-    """What stands in the given store partitions now, committed. From any thread: one that closes meanwhile counts 0."""
-    from rocksdict import DbClosedError
-
+def read(partitions: Mapping[int, Any]) -> Totals:
+    """What stands in the given store partitions now, committed. Only from the thread that runs the join."""
     found = Totals()
-    for store in list(partitions().values()):
-        try:
-            held = store.get(_TOTALS)
-        except DbClosedError:
-            continue
-        if isinstance(held, bytes):
-            found = found.plus(Totals.load(held))
+    for store in partitions.values():
+        held = store.get(_TOTALS)
+        found = found.plus(Totals.load(held if isinstance(held, bytes) else None))
     return found

@@ -44,7 +44,7 @@ class State:
 
 
 def totals(*stores: Store) -> Totals:
-    return read(lambda: dict(enumerate(stores)))
+    return read(dict(enumerate(stores)))
 
 
 CHANGES = st.lists(
