@@ -96,7 +96,7 @@ async def test_sessions_share_context_and_every_table_is_empty_afterwards(
     held: set[str] = {"rholder"}
 
     def scripted(task: Task) -> Record | None:
-        return None if task.request_id in held else work(task)
+        return None if task.request_id in held and task.specialty != "planning" else work(task)
 
     with running(aggregator(settings, tmp_path, **env)):
         async with ScriptedWorkers(settings, SPECIALTIES, scripted) as workers, producing(settings) as producer:
@@ -109,14 +109,16 @@ async def test_sessions_share_context_and_every_table_is_empty_afterwards(
             assert "z(t0,t1,t2)" in (synthesis.context or "")
 
             await send(producer, topics.requests, in_session("holder"))
-            await until(lambda: any(t.request_id == "rholder" for t in workers.seen))
+            await until(lambda: any(t.request_id == "rholder" and t.specialty == "extraction" for t in workers.seen))
+            assert await shown(port, "hocket_expected_backlog", lambda by: by.get("synthesis") == 1)
             await send(producer, topics.requests, in_session("rejected"), in_session("waits", "enqueue"))
             third = await answered(settings, topics, 3)
             assert third["rrejected"][0].error is not None
             assert third["rrejected"][0].error.kind == "session_busy"
             await send(producer, topics.requests, in_session("takes", "replace"))
             found = await answered(settings, topics, 6)
-        rows = await eventually_empty(port)
+        assert await shown(port, "hocket_table_rows", lambda by: by == {"requests": 0.0, "accounts": 0.0})
+        assert await shown(port, "hocket_expected_backlog", lambda by: by == {"synthesis": 0.0})
     assert {i: a.status for i, (a, _) in found.items()} == {
         "r1": "completed",
         "r2": "completed",
@@ -126,7 +128,6 @@ async def test_sessions_share_context_and_every_table_is_empty_afterwards(
         "rwaits": "completed",
     }
     assert found["rwaits"][1] >= found["rtakes"][1]
-    assert rows == {"requests": 0.0, "accounts": 0.0}
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -136,17 +137,18 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
         await asyncio.sleep(0.05)
 
 
-async def eventually_empty(port: int, seconds: float = 25) -> dict[str, float]:
-    """The rows of each table as /metrics shows them, once they are none or time is up."""
-    end, rows = time.monotonic() + seconds, {}
-    while time.monotonic() < end:
-        page = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read())
-        lines = [line for line in page.decode().splitlines() if line.startswith("hocket_table_rows{")]
-        rows = {line.split('"')[1]: float(line.split()[-1]) for line in lines}
-        if rows and not any(rows.values()):
-            break
+async def shown(
+    port: int, metric: str, wanted: Callable[[dict[str, float]], bool], seconds: float = 25
+) -> dict[str, float]:
+    """The metric's values by their label, as /metrics shows them, once they are as wanted."""
+    end, found = time.monotonic() + seconds, dict[str, float]()
+    while not (found and wanted(found)):
+        assert time.monotonic() < end, found
         await asyncio.sleep(0.3)
-    return rows
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics").read())
+        lines = [line for line in page.decode().splitlines() if line.startswith(metric + "{")]
+        found = {line.split('"')[1]: float(line.split()[-1]) for line in lines}
+    return found
 
 
 async def test_a_kill_between_ask_and_grant_loses_nothing_with_three_aggregators(
