@@ -22,7 +22,7 @@ class ScriptedProvider:
         self.calls: list[ModelCall] = []
         self.closed = False
 
-    async def call(self, call: ModelCall) -> ModelReply:
+    async def call(self, call: ModelCall, on_text: Any = None) -> ModelReply:
         self.calls.append(call)
         answer = self.script(call)
         if isinstance(answer, ModelError):
