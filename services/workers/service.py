@@ -161,6 +161,7 @@ class Worker:
             engine=outcome.engine,
             why=outcome.why,
             prompt_version=self._version,
+            cache_hits=outcome.cache_hits,
             revision=task.revision,
             started_at=started,
             ended_at=max(started, self._now_ms()),

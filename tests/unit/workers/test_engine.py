@@ -131,7 +131,7 @@ async def test_needs_model_moves_up_the_ladder(make: Any) -> None:
     provider = ScriptedProvider("anthropic", in_turn({"text": "HAHA"}))
     found = await run(make(), work("hard"), models_of(provider))
     assert (found.output, found.engine) == ({"text": "HAHA", "loud": True}, HAIKU)
-    assert found.why == f"{HAIKU}: next on the balanced ladder after local (needs_model), small model"
+    assert found.why == f"{HAIKU}: next on the balanced ladder after local (needs_model), small model, expected 1.5 s"
     assert len(found.usage) == 1
     assert engines_tried(found.attempts) == [("local", "needs_model"), (HAIKU, "completed")]
     asked = provider.calls[0]
