@@ -30,6 +30,9 @@ class ScriptedProvider:
         usage = Usage(provider=self.name, model=call.model, input_tokens=10, output_tokens=5, cost_usd=0.001, millis=7)
         return ModelReply(data=answer, usage=usage, stop_reason="tool_use")
 
+    async def ready(self, model: str) -> None:
+        """Nothing to load."""
+
     async def close(self) -> None:
         self.closed = True
 

@@ -117,6 +117,10 @@ class Adapter(ABC):
             raise ModelError("unavailable", f"{engine}: the stream broke off without a stop reason.", spent=True)
         return body
 
+    async def ready(self, model: str) -> None:
+        """See Provider."""
+        await self._client.get(model)
+
     async def close(self) -> None:
         """Closes idle connections; see Provider."""
         await self._client.close()

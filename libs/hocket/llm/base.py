@@ -113,5 +113,11 @@ class Provider(Protocol):
         network does; a cancelled call closes its connection, so that the provider stops generating.
         """
 
+    async def ready(self, model: str) -> None:
+        """Loads what the first call needs (an SDK: up to a second), so that calls are timed without it.
+
+        Raises ModelError when the provider must not be called.
+        """
+
     async def close(self) -> None:
         """Closes idle connections. Calls under way fail."""

@@ -61,6 +61,7 @@ class Dial:
         """One call: the reply, who gave it, when it began. Raises ModelError; every outcome is in the ledger but a
         good one, which the caller judges. A call that is cancelled is settled at its bound."""
         engine, vitals = entry.engine, self.models.vitals
+        await self._ready(entry)
         bound = bound_of(entry, call, at_ms=self.now_ms())
         await self.gate.enter(bound)
         started = self.now_ms()
@@ -88,6 +89,14 @@ class Dial:
         metrics.CALLS.labels(engine, "completed").inc()
         return reply, entry, started
 
+    async def _ready(self, entry: Entry) -> None:
+        started = self.now_ms()
+        try:
+            await self.models.ready(entry)
+        except ModelError as e:
+            self.ledger.add(entry.engine, e.kind, e.message, started, self.now_ms())
+            raise
+
     def _patience(self, entry: Entry) -> int:
         pace = self.models.vitals.pace(entry.engine)
         return hedge.patience_ms(pace, entry.latency_ms, self.models.tuning.patience_ms, MAX_CALL_MS)
@@ -111,6 +120,7 @@ class Dial:
 
     def _settle(self, bound: Bound, usage: Usage) -> None:
         self.ledger.usage.append(usage)
+        metrics.CACHED_TOKENS.labels(bound.engine).inc(usage.cached_tokens)
         self.gate.leave(bound, usage)
 
 

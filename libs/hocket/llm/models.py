@@ -109,6 +109,10 @@ class Models:
         )
         return await self.providers[entry.provider].call(fitted, on_text)
 
+    async def ready(self, entry: Entry) -> None:
+        """Loads what the first call to the entry's provider needs; see Provider.ready."""
+        await self.providers[entry.provider].ready(entry.id)
+
     async def close(self) -> None:
         """Closes all providers' connections."""
         for provider in self.providers.values():
