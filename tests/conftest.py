@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,18 @@ from hypothesis import settings as hypothesis_settings
 
 from hocket.contracts.topics import Topics
 from hocket.runtime.settings import Settings
+from tests.support import guard
 
 ROOT = Path(__file__).parents[1]
 TIERS = ("kafka", "e2e")
 KEPT = ("HOCKET_CACHE", "HOCKET_JAVA", "HOCKET_MAVEN")
 """Settings of the machine (where the jars are); every other HOCKET_ variable would change what the tests see."""
 
-# No test can reach a real provider by accident: only loopback base URLs are called.
+# No test can reach a real provider by accident: only loopback base URLs are called, only loopback is connected to.
 for key in [k for k in os.environ if k.startswith("HOCKET_") and k not in KEPT]:
     os.environ.pop(key)
 os.environ["HOCKET_ALLOW_REAL_MODELS"] = "0"
+guard.install()
 # Nor does any find, or leave anything in, the user's own data: a running `hocket dev` would be taken for the test's.
 DATA = tempfile.mkdtemp(prefix="hocket-tests-")
 os.environ["HOCKET_DATA"] = DATA
@@ -59,7 +62,9 @@ def broker() -> Iterator[object]:
     """A real Apache Kafka broker for the whole test process."""
     from hocket.local.broker import EmbeddedBroker
 
-    with EmbeddedBroker(progress=print) as running:
+    with ExitStack() as stack:
+        with guard.outside():  # the jars may have to be fetched
+            running = stack.enter_context(EmbeddedBroker(progress=print))
         yield running
 
 

@@ -13,6 +13,7 @@ from hocket.kafka.control import ControlReader
 from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
 from hocket.kafka.log import Producer
 from hocket.kafka.runtime import Runtime
+from hocket.llm.cache import ResultCache
 from hocket.llm.models import Models
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health
@@ -28,7 +29,7 @@ async def serve_workers(
     from hocket.kafka.aio import open_producer
 
     chosen = _chosen(specialties, load_specialties(settings.specialties))
-    engines = Engines(Models.from_env(), now_ms)
+    engines = Engines(Models.from_env(), now_ms, cache=ResultCache.from_env())
     try:
         async with open_producer(settings, f"hocket-{settings.instance}") as producer:
             runtimes = [_runtime(settings, s, engines, producer) for s in chosen]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hocket.contracts.specialties import Specialty
 from hocket.core.work import BadInput, Document, Work
@@ -19,7 +21,15 @@ _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 _TOOL = "deliver_result"
 
 
-def question_of(specialty: Specialty, work: Work) -> ModelCall:
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A call, and the texts in it that come from outside: what the checks look at."""
+
+    call: ModelCall
+    texts: tuple[str, ...]
+
+
+def question_of(specialty: Specialty, work: Work) -> Question:
     """The call that asks for the specialty's output record; the model's id is filled in by Models.
 
     Reads documents (PDFs without a text layer by OCR): call it in a thread. Raises BadInput when there is too much.
@@ -29,7 +39,7 @@ def question_of(specialty: Specialty, work: Work) -> ModelCall:
     if chars > MAX_TEXT_CHARS:
         raise BadInput(f"The documents hold {chars} characters; at most {MAX_TEXT_CHARS} go to a model: send parts.")
     facts = {"constants": dict(work.constants), "options": dict(work.options)}
-    return ModelCall(
+    call = ModelCall(
         model="",
         system=specialty.prompt,
         prompt=render(work.instruction, text=work.text, pages=pages, inputs=work.inputs, facts=facts),
@@ -38,7 +48,11 @@ def question_of(specialty: Specialty, work: Work) -> ModelCall:
         tool_description=f"Delivers the result. {specialty.purpose}",
         tool_schema=json_schema(specialty.output_schema),
         max_output_tokens=specialty.max_output_tokens,
+        text_field=specialty.text_field,
     )
+    inputs = [json.dumps(dict(i.output), ensure_ascii=False, default=str) for i in work.inputs]
+    texts = (work.text, *(p.text or "" for p in pages), *inputs, *work.constants.values())
+    return Question(call=call, texts=tuple(t for t in texts if t))
 
 
 def _documents(documents: Sequence[Document]) -> tuple[tuple[Document, ...], list[Page]]:

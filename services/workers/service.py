@@ -162,6 +162,7 @@ class Worker:
             why=outcome.why,
             prompt_version=self._version,
             attempt=task.attempt,
+            cache_hits=outcome.cache_hits,
             revision=task.revision,
             started_at=started,
             ended_at=max(started, self._now_ms()),

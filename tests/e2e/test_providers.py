@@ -104,7 +104,9 @@ async def test_each_model_is_asked_in_the_form_it_takes(
     if bench.api == "anthropic":
         assert sent["tool_choice"] == anthropic
         assert sent["tools"][0]["input_schema"] == SCHEMA
-        assert ("Reply only by calling the tool answer" in sent["system"]) == (alias != "small")
+        system = sent["system"][0]
+        assert ("Reply only by calling the tool answer" in system["text"]) == (alias != "small")
+        assert system["cache_control"] == {"type": "ephemeral"}
     elif openai == "function":
         assert sent["tool_choice"] == {"type": "function", "function": {"name": "answer"}}
         assert sent["tools"][0]["function"]["parameters"] == SCHEMA
@@ -291,10 +293,11 @@ async def test_llmock_makes_up_a_tool_call_from_our_schema_and_it_fits(llmock: A
 async def test_an_outage_is_tried_three_times_and_no_more(llmock: Any, api: str) -> None:
     waits: list[float] = []
 
-    async def no_sleep(seconds: float) -> None:
+    async def sleep(seconds: float) -> None:
         waits.append(seconds)
+        await asyncio.sleep(seconds)
 
-    mine = asker(llmock, api, sleep=no_sleep)
+    mine = asker(llmock, api, sleep=sleep)
     llmock.outage()
     found = await mine.climb(["small"], call(), no_faults)
     await mine.models.close()

@@ -22,13 +22,16 @@ class ScriptedProvider:
         self.calls: list[ModelCall] = []
         self.closed = False
 
-    async def call(self, call: ModelCall) -> ModelReply:
+    async def call(self, call: ModelCall, on_text: Any = None) -> ModelReply:
         self.calls.append(call)
         answer = self.script(call)
         if isinstance(answer, ModelError):
             raise answer
         usage = Usage(provider=self.name, model=call.model, input_tokens=10, output_tokens=5, cost_usd=0.001, millis=7)
         return ModelReply(data=answer, usage=usage, stop_reason="tool_use")
+
+    async def ready(self, model: str) -> None:
+        """Nothing to load."""
 
     async def close(self) -> None:
         self.closed = True

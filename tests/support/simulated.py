@@ -42,6 +42,9 @@ class Reply:
     raw: str | None = None
     drop: bool = False
     delay_s: float = 0.0
+    fault: str | None = None
+    """Of a stream, after its first piece of content: drop, truncate, malform, stall, or error (in the stream)."""
+    stall_s: float = 30.0
     input_tokens: int = 100
     cached_tokens: int = 0
     output_tokens: int = 20
@@ -145,6 +148,8 @@ class SimulatedProvider:
             if reply.drop:
                 assert http.transport is not None
                 http.transport.abort()
+            if request.get("stream") and reply.status == 200 and reply.raw is None:
+                return await _stream(reply, request, http)
             return _response(reply, request)
         except asyncio.CancelledError:
             logged.outcome = "cancelled"
@@ -168,6 +173,89 @@ def prompt_of(request: dict[str, Any]) -> str:
     """The text of the request's user message."""
     content = request["messages"][-1]["content"]
     return content if isinstance(content, str) else "".join(b.get("text", "") for b in content)
+
+
+async def _stream(reply: Reply, request: dict[str, Any], http: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"} | reply.headers)
+    await response.prepare(http)
+    events = _anthropic_events(reply, request) if request["api"] == "anthropic" else _openai_events(reply, request)
+    named = request["api"] == "anthropic"
+    for number, event in enumerate(events):
+        if reply.fault is not None and number == 3 and await _fault(reply, response, http, named=named):
+            return response
+        head = f"event: {event['type']}\n" if named else ""
+        await response.write(f"{head}data: {json.dumps(event)}\n\n".encode())
+    if not named:
+        await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+async def _fault(reply: Reply, response: web.StreamResponse, http: web.Request, *, named: bool) -> bool:
+    """Does the stream's fault; whether the stream is over by it."""
+    if reply.fault == "stall":
+        await asyncio.sleep(reply.stall_s)
+        return False
+    if reply.fault == "malform":
+        await response.write(b'event: content_block_delta\ndata: {"type": "content_blo\n\n')
+    elif reply.fault == "error":
+        error = {"type": "error", "error": {"type": reply.code or "overloaded_error", "message": reply.message}}
+        await response.write(f"{'event: error' + chr(10) if named else ''}data: {json.dumps(error)}\n\n".encode())
+    elif reply.fault == "drop":
+        assert http.transport is not None
+        http.transport.abort()
+    return True
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[n : n + 7] for n in range(0, len(text), 7)]
+
+
+def _anthropic_events(reply: Reply, request: dict[str, Any]) -> list[dict[str, Any]]:
+    whole = _anthropic(reply, request)
+    usage = whole["usage"]
+    events: list[dict[str, Any]] = [
+        {
+            "type": "message_start",
+            "message": whole | {"content": [], "stop_reason": None, "usage": usage | {"output_tokens": 1}},
+        }
+    ]
+    for index, block in enumerate(whole["content"]):
+        is_tool = block["type"] == "tool_use"
+        text = reply.arguments or json.dumps(block["input"]) if is_tool else block["text"]
+        start = block | ({"input": {}} if is_tool else {"text": ""})
+        events.append({"type": "content_block_start", "index": index, "content_block": start})
+        for piece in _pieces(text):
+            delta = (
+                {"type": "input_json_delta", "partial_json": piece}
+                if is_tool
+                else {"type": "text_delta", "text": piece}
+            )
+            events.append({"type": "content_block_delta", "index": index, "delta": delta})
+        events.append({"type": "content_block_stop", "index": index})
+    end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    events.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": usage["output_tokens"]}})
+    return [*events, {"type": "message_stop"}]
+
+
+def _openai_events(reply: Reply, request: dict[str, Any]) -> list[dict[str, Any]]:
+    whole = _openai(reply, request)
+    choice = whole["choices"][0]
+    message = choice["message"]
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 0, "model": request["model"]}
+
+    def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+        return head | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
+
+    events = [chunk({"role": "assistant", "content": ""})]
+    for call in message.get("tool_calls", ()):
+        start = call | {"index": 0, "function": {"name": call["function"]["name"], "arguments": ""}}
+        events.append(chunk({"tool_calls": [start]}))
+        for piece in _pieces(call["function"]["arguments"]):
+            events.append(chunk({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}))
+    events += [chunk({"content": piece}) for piece in _pieces(message["content"] or "")]
+    if message.get("refusal"):
+        events.append(chunk({"refusal": message["refusal"]}))
+    return [*events, chunk({}, choice["finish_reason"]), head | {"choices": [], "usage": whole["usage"]}]
 
 
 def _response(reply: Reply, request: dict[str, Any]) -> web.Response:

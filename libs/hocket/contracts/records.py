@@ -89,6 +89,8 @@ class Usage(Record):
     output_tokens: int = 0
     cost_usd: float | None = None
     millis: int = 0
+    cache_write_tokens: int = 0
+    estimated: bool = False
 
 
 class Error(Record):

@@ -12,13 +12,15 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import fastavro
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hocket.core.precheck import Rules
 
 STRATEGIES = ("fast", "balanced", "best")
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,39}")
@@ -37,12 +39,43 @@ class _Ladder(_Strict):
     best: Rungs
 
 
+class _Accept(_Strict):
+    field: str = "confidence"
+    least: float = Field(0.0, ge=0, le=1)
+    quality: int = Field(1, ge=1, le=10)
+
+
+class _Check(_Strict):
+    input: bool = False
+    max_chars: int | None = Field(None, ge=1)
+    languages: list[str] = Field(default_factory=list)
+    personal: Literal["send", "keep"] = "send"
+    injection: Literal["send", "keep"] = "send"
+
+
+class _Cache(_Strict):
+    seconds: int = Field(0, ge=0, le=30 * 24 * 3600)
+
+
 class _Declaration(_Strict):
     name: str
     purpose: str
     text: str
     max_output_tokens: int = Field(ge=1)
     ladder: _Ladder
+    accept: _Accept = _Accept()
+    check: _Check = _Check()
+    cache: _Cache = _Cache()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accept:
+    """When an output is good enough: its number `field` (if it has one) is at least `least`; `quality` is the least
+    that the catalogue must say of a model for it to be asked at all."""
+
+    field: str = "confidence"
+    least: float = 0.0
+    quality: int = 1
 
 
 class SpecialtyError(Exception):
@@ -62,6 +95,9 @@ class Specialty:
     output_schema: Mapping[str, Any] = field(repr=False)
     folder: Path
     builtin: bool
+    accept: Accept = field(default_factory=Accept)
+    rules: Rules = field(default_factory=Rules)
+    cache_seconds: int = 0
 
     @property
     def has_local(self) -> bool:
@@ -70,8 +106,8 @@ class Specialty:
 
     @property
     def version(self) -> str:
-        """Changes whenever the prompt, the ladder or the output record changes."""
-        parts = (self.prompt, self.ladder, self.max_output_tokens, self.output_schema)
+        """Changes whenever the prompt, the ladder, the output record or what is accepted changes."""
+        parts = (self.prompt, self.ladder, self.max_output_tokens, self.output_schema, asdict(self.accept))
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -92,6 +128,9 @@ def load_specialty(folder: Path, *, builtin: bool) -> Specialty:
         purpose=said.purpose,
         text_field=said.text,
         max_output_tokens=said.max_output_tokens,
+        accept=Accept(**said.accept.model_dump()),
+        rules=Rules(**said.check.model_dump() | {"languages": tuple(said.check.languages)}),
+        cache_seconds=said.cache.seconds,
         ladder={strategy: tuple(rungs) for strategy, rungs in said.ladder},
         prompt=prompt,
         output_schema=schema,

@@ -7,6 +7,8 @@ from typing import Protocol
 
 SCHEDULE_MS = (500, 2_000)
 """Waits before the second and the third try; there is no fourth."""
+EXPONENTIAL_MS = (1_000, 2_000, 4_000)
+MAX_TRIES = 10
 MAX_WAIT_MS = 60_000
 """A provider that asks for a longer pause is left alone: another engine, or the aggregator, takes the task."""
 
@@ -43,3 +45,17 @@ def decide(
     if wait > MAX_WAIT_MS or (deadline_ms is not None and now_ms + wait >= deadline_ms):
         return None
     return wait
+
+
+def schedule_of(text: str) -> tuple[int, ...]:
+    """The waits that a setting names: milliseconds with commas, `exponential` (1, 2, 4 s), `none`, or nothing said.
+
+    Raises ValueError that says what may stand there.
+    """
+    said = text.strip().lower()
+    if said in ("", "none", "exponential"):
+        return {"": SCHEDULE_MS, "none": (), "exponential": EXPONENTIAL_MS}[said]
+    waits = tuple(int(part) for part in said.split(",") if part.strip().isdigit())
+    if len(waits) != said.count(",") + 1 or len(waits) >= MAX_TRIES or max(waits) > MAX_WAIT_MS:
+        raise ValueError(f"{text!r}: give milliseconds such as 500,2000 (each at most {MAX_WAIT_MS}), or exponential")
+    return waits

@@ -8,8 +8,9 @@ from typing import Any
 
 from hocket.llm import errors
 from hocket.llm.adapter import Adapter
-from hocket.llm.base import ModelCall, ModelError
+from hocket.llm.base import ModelCall, ModelError, OnText
 from hocket.llm.prices import Tokens
+from hocket.llm.streams import Message
 from hocket.llm.wire import count, object_in
 
 BASE_URL = "https://api.anthropic.com"
@@ -25,6 +26,18 @@ class Anthropic(Adapter):
         """A message, raw."""
         sending: Awaitable[Any] = client.messages.with_raw_response.create(**request_of(call), timeout=seconds)
         return sending
+
+    def stream(self, client: Any, call: ModelCall, seconds: float) -> Awaitable[Any]:
+        """A message's events."""
+        request = request_of(call)
+        # Otherwise the API holds back each field of the tool's input until the field is complete.
+        request["tools"] = [tool | {"eager_input_streaming": True} for tool in request["tools"]]
+        streaming: Awaitable[Any] = client.messages.create(**request, stream=True, timeout=seconds)
+        return streaming
+
+    def assembly(self, call: ModelCall, on_text: OnText) -> Message:
+        """See Adapter."""
+        return Message(call.text_field, on_text)
 
     def tokens(self, body: Mapping[str, Any]) -> Tokens:
         """See tokens_of."""
@@ -60,7 +73,14 @@ def request_of(call: ModelCall) -> dict[str, Any]:
     request: dict[str, Any] = {
         "model": call.model,
         "max_tokens": call.max_output_tokens,
-        "system": call.system + ("" if call.form == "tool" else order),
+        # Everything up to here, the tool included, is the same for all tasks of a specialty: it may be cached.
+        "system": [
+            {
+                "type": "text",
+                "text": call.system + ("" if call.form == "tool" else order),
+                "cache_control": {"type": "ephemeral"},
+            }
+        ],
         "messages": [{"role": "user", "content": content}],
         "tools": [tool],
         "tool_choice": forced if call.form == "tool" else offered,

@@ -1,52 +1,47 @@
-"""Getting a usable reply: retries of one model, one repair of a reply that does not fit, then the next model."""
+"""Getting a usable reply: the one loop that asks, after the pure files have decided whom, when and how often.
+
+core/route.py decides which model is asked next, core/retry.py whether and when once more, core/breaker.py which models
+are left alone, core/hedge.py when a slow call is doubled. One call is made in hocket.llm.dialling.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hocket.contracts.records import Attempt, Usage
-from hocket.core import retry
+from hocket.core import hedge, retry, route
+from hocket.core.route import Limits, Pick
 from hocket.llm import render
-from hocket.llm.base import QUALITY, Kind, ModelCall, ModelError, ModelReply
+from hocket.llm.base import QUALITY, Kind, ModelCall, ModelError, ModelReply, OnText
 from hocket.llm.catalogue import Entry
+from hocket.llm.dialling import Dial, Ledger, hedged
+from hocket.llm.gate import Gate, OpenGate
 from hocket.llm.models import Models
 from hocket.runtime import metrics
 
+__all__ = ["Asker", "Check", "Doubt", "Found", "Ledger", "Sleep"]
 Check = Callable[[dict[str, Any]], Sequence[str]]
 """What is wrong with a reply; empty when it may be used."""
+Doubt = Callable[[dict[str, Any]], str | None]
+"""Why a reply that may be used should rather come from a better model; None when it is good enough."""
 Sleep = Callable[[float], Awaitable[None]]
-
-
-@dataclass(kw_only=True)
-class Ledger:
-    """Everything that was tried for one task, in order; filled while it happens, so that a failure is accounted too."""
-
-    usage: list[Usage] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
-
-    def add(self, engine: str, outcome: str, message: str | None, started_at: int, ended_at: int) -> None:
-        """One more try."""
-        self.attempts.append(
-            Attempt(
-                number=len(self.attempts) + 1,
-                engine=engine,
-                outcome=outcome,
-                message=message,
-                started_at=started_at,
-                ended_at=max(started_at, ended_at),
-            )
-        )
+MAX_RESTS = 4
+"""How often a task waits for models that are all left alone, before it fails."""
+_SPREAD = 0.25
+"""A wait that others wait for too is lengthened by up to this share, so that they do not all come back at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A reply that passed the check, who gave it, and on which rung."""
+    """A reply that passed the check, who gave it and why it was asked; `doubt` if nothing better could be had."""
 
     data: dict[str, Any]
     entry: Entry
+    why: str = ""
+    doubt: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -56,71 +51,164 @@ class Asker:
     models: Models
     now_ms: Callable[[], int]
     deadline_ms: int | None
+    strategy: str = "balanced"
+    floor: int = 1
+    gate: Gate = field(default_factory=OpenGate)
+    on_text: OnText | None = None
     ledger: Ledger = field(default_factory=Ledger)
     sleep: Sleep = asyncio.sleep
+    chance: Callable[[], float] = random.random
+    passed: tuple[str, ...] = ()
+    """Models that the last choice passed over, and why."""
 
     async def climb(
-        self, rungs: Sequence[str], call: ModelCall, check: Check, *, final: Collection[Kind] = ()
+        self,
+        rungs: Sequence[str],
+        call: ModelCall,
+        check: Check,
+        *,
+        doubt: Doubt = lambda _: None,
+        final: Collection[Kind] = (),
     ) -> Found | ModelError | None:
-        """The first usable reply from the rungs' models; else the last failure; None when no rung has a model.
+        """The first good reply from the rungs' models; else a doubted one; else the last failure; None without models.
 
-        A model that cannot be had is replaced by the same rung of the next provider; after a reply that cannot be used
-        comes the next rung; after a failure of a `final` kind, nothing. Waits as long as the calls and their retries
-        take, to the deadline at most.
+        core/route.py gives the order. After a failure of a `final` kind nothing is asked any more. Waits as long as
+        calls, retries and rests take, to the deadline at most.
         """
+        rejected, lost = set[str](), set[str]()
+        kept: Found | None = None
         last: ModelError | None = None
-        for rung in rungs:
-            for entry in self.models.choices(rung):
-                try:
-                    return Found(data=await self._usable(entry, call, check), entry=entry)
-                except ModelError as e:
-                    last = e
-                if last.kind in final or self._is_late():
-                    return last
-                if last.kind in QUALITY:
+        rests = 0
+        while not self._is_spent():
+            chosen = self._pick(rungs, call, rejected, lost)
+            if chosen.engine is None:
+                last = self._unavailable(chosen) or last
+                if not await self._rested(chosen, rests):
                     break
-        return last
+                rests += 1
+                continue
+            entry = self.models.entry(chosen.engine)
+            try:
+                data = await self._usable(entry, call, check)
+            except ModelError as e:
+                last = e
+                if e.kind in final:
+                    return e
+                (rejected if e.kind in QUALITY else lost).add(entry.alias if e.kind in QUALITY else entry.engine)
+                continue
+            why = doubt(data)
+            kept = Found(data=data, entry=entry, why=chosen.why, doubt=why)
+            if why is None:
+                return kept
+            metrics.ESCALATED.labels(entry.alias, "doubted").inc()
+            rejected.add(entry.alias)
+        return kept or last
 
-    def _is_late(self) -> bool:
-        return self.deadline_ms is not None and self.now_ms() >= self.deadline_ms
+    def _is_spent(self) -> bool:
+        late = self.deadline_ms is not None and self.now_ms() >= self.deadline_ms
+        return late or self.ledger.calls >= self.models.tuning.max_calls
+
+    def _pick(self, rungs: Sequence[str], call: ModelCall, rejected: Collection[str], lost: Collection[str]) -> Pick:
+        limits = Limits(
+            strategy=self.strategy,
+            floor=self.floor,
+            now_ms=self.now_ms(),
+            deadline_ms=self.deadline_ms,
+            left_usd=self.gate.left_usd(),
+        )
+        bounded = call if limits.left_usd is not None else None
+        candidates = [c for rung in dict.fromkeys(rungs) for c in self.models.candidates(rung, limits.now_ms, bounded)]
+        chosen = route.pick(candidates, rungs, limits, rejected=rejected, lost=lost)
+        self.passed = chosen.passed
+        return chosen
+
+    def _unavailable(self, chosen: Pick) -> ModelError | None:
+        if not chosen.passed:
+            return None
+        kind: Kind = "unavailable" if chosen.free_at_ms is not None else "budget" if self._is_budget() else "timeout"
+        return ModelError(kind, f"No model can be asked: {', '.join(chosen.passed)}.")
+
+    def _is_budget(self) -> bool:
+        return self.gate.left_usd() is not None
+
+    async def _rested(self, chosen: Pick, rests: int) -> bool:
+        """Waits until the first model is free again; False if that does not pay."""
+        if chosen.free_at_ms is None or rests >= MAX_RESTS:
+            return False
+        wait = max(1, chosen.free_at_ms - self.now_ms())
+        if wait > retry.MAX_WAIT_MS or (self.deadline_ms is not None and self.now_ms() + wait >= self.deadline_ms):
+            return False
+        await self.sleep(wait * (1 + _SPREAD * self.chance()) / 1000)
+        return True
 
     async def _usable(self, entry: Entry, call: ModelCall, check: Check) -> dict[str, Any]:
-        prompt, wrong = call.prompt, list[str]()
+        prompt, wrong, dial = call.prompt, list[str](), self._dial()
         for repairing in (False, True):
             try:
-                reply, started = await self._retried(entry, replace(call, prompt=prompt))
+                reply, by, started = await self._retried(dial, entry, replace(call, prompt=prompt))
             except ModelError as e:
                 if e.kind != "malformed" or repairing:
                     raise
                 prompt = render.repair(call.prompt, None, [e.message])
                 continue
             wrong = list(check(reply.data))
+            self.ledger.judge(by.engine, wrong, started, self.now_ms())
             if not wrong:
-                self.ledger.add(entry.engine, "completed", None, started, self.now_ms())
                 return reply.data
-            self.ledger.add(entry.engine, "malformed", "; ".join(wrong)[:500], started, self.now_ms())
             prompt = render.repair(call.prompt, reply.data, wrong)
         said = "; ".join(wrong)[:400]
+        metrics.ESCALATED.labels(entry.alias, "malformed").inc()
         raise ModelError("malformed", f"{entry.engine}: the reply does not fit, even after one repair: {said}")
 
-    async def _retried(self, entry: Entry, call: ModelCall) -> tuple[ModelReply, int]:
-        """The reply, and when the call that gave it began."""
+    def _dial(self) -> Dial:
+        return Dial(
+            models=self.models,
+            gate=self.gate,
+            ledger=self.ledger,
+            now_ms=self.now_ms,
+            deadline_ms=self.deadline_ms,
+            on_text=self.on_text,
+        )
+
+    async def _retried(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, Entry, int]:
+        """The reply, who gave it, and when the call that gave it began."""
         tries = 0
         while True:
             tries += 1
-            started = self.now_ms()
             try:
-                reply = await self.models.call(entry, replace(call, deadline_ms=self.deadline_ms))
+                return await self._once(dial, entry, call)
             except ModelError as e:
-                if e.usage is not None:
-                    self.ledger.usage.append(e.usage)
-                self.ledger.add(entry.engine, e.kind, e.message, started, self.now_ms())
-                if e.kind == "rate_limited":
-                    metrics.RATE_LIMITED.labels(entry.engine).inc()
-                wait = retry.decide(e, attempt=tries, now_ms=self.now_ms(), deadline_ms=self.deadline_ms)
-                if wait is None:
+                wait = retry.decide(
+                    e,
+                    attempt=tries,
+                    now_ms=self.now_ms(),
+                    deadline_ms=self.deadline_ms,
+                    schedule=self.models.tuning.schedule_ms,
+                )
+                if wait is None or self._is_spent():
                     raise
-            else:
-                self.ledger.usage.append(reply.usage)
-                return reply, started
-            await self.sleep(wait / 1000)
+                if not await self._awake(entry, wait):
+                    raise
+
+    async def _awake(self, entry: Entry, wait_ms: int) -> bool:
+        """Waits before a retry, and longer if the provider has asked others for a longer rest; False: retry no more."""
+        for _ in range(MAX_RESTS):
+            if self.deadline_ms is not None and self.now_ms() + wait_ms >= self.deadline_ms:
+                return False
+            await self.sleep(wait_ms / 1000)
+            free = self.models.vitals.free_at(entry.engine, self.now_ms())
+            # Others may have found out in the meantime that nothing comes of it.
+            if free is None or self._is_spent() or self.models.vitals.breaker(entry.engine).state == "open":
+                return False
+            wait_ms = free - self.now_ms()
+            if wait_ms <= 0:
+                return True
+        return False
+
+    async def _once(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, Entry, int]:
+        left = None if self.deadline_ms is None else self.deadline_ms - self.now_ms()
+        wait = hedge.delay_ms(self.models.vitals.pace(entry.engine), self.models.tuning.hedge, left)
+        if wait is None or self.on_text is not None or self.ledger.calls + 2 > self.models.tuning.max_calls:
+            return await dial.once(entry, call)
+        beside = [e for e in self.models.choices(entry.alias) if e.engine != entry.engine] or [entry]
+        return await hedged(dial, entry, beside[0], call, wait / 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -29,17 +29,23 @@ Kind = Literal[
     "truncated",
     "malformed",
     "bad_request",
+    "budget",
 ]
 RETRYABLE: frozenset[Kind] = frozenset({"rate_limited", "overloaded", "unavailable", "timeout"})
 QUALITY: frozenset[Kind] = frozenset({"refused", "truncated", "malformed"})
 """The model answered, but not usably: a better one may; the same one elsewhere hardly."""
+
+OnText = Callable[[str], None]
+"""Takes the reply's readable text while it comes, piece by piece. Must return at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
     """One call. The reply is always an object that should fit `tool_schema`; the caller checks that it does.
 
-    `max_output_tokens` bounds what the model writes, thinking included. `deadline_ms` is absolute, UTC.
+    `max_output_tokens` bounds what the model writes, thinking included. `deadline_ms` is absolute, UTC. `text_field`
+    is the field of the object that a person reads, the one that is streamed. System and tool stay the same from call to
+    call of a specialty: providers may cache them.
     """
 
     model: str
@@ -54,6 +60,7 @@ class ModelCall:
     form: Form = "tool"
     effort: str | None = None
     thinking: str | None = None
+    text_field: str = "text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +75,25 @@ class ModelReply:
 class ModelError(Exception):
     """A call failed. `kind` says how and so who must act; the message is safe to show: secrets are taken out of it.
 
-    `usage` is set when the failed call still cost tokens (truncated, refused, malformed).
+    `usage` is set when the failed call still cost tokens (truncated, refused, malformed); `spent` when it was broken
+    off after the provider had begun, so that nobody tells what it cost.
     """
 
     def __init__(
-        self, kind: Kind, message: str, *, retry_after_ms: int | None = None, usage: Usage | None = None
+        self,
+        kind: Kind,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        usage: Usage | None = None,
+        spent: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind: Kind = kind
         self.message = message
         self.retry_after_ms = retry_after_ms
         self.usage = usage
+        self.spent = spent
 
     @property
     def retryable(self) -> bool:
@@ -91,11 +106,17 @@ class Provider(Protocol):
 
     name: str
 
-    async def call(self, call: ModelCall) -> ModelReply:
-        """Makes one call, once: retries are the caller's.
+    async def call(self, call: ModelCall, on_text: OnText | None = None) -> ModelReply:
+        """Makes one call, once: retries are the caller's. With `on_text` the reply is streamed.
 
         Waits on the network until the deadline at most. Raises ModelError for everything that the provider or the
         network does; a cancelled call closes its connection, so that the provider stops generating.
+        """
+
+    async def ready(self, model: str) -> None:
+        """Loads what the first call needs (an SDK: up to a second), so that calls are timed without it.
+
+        Raises ModelError when the provider must not be called.
         """
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from hocket.llm.base import Form
 
@@ -39,6 +39,7 @@ class Entry(BaseModel):
     thinking_tokens: int = Field(0, ge=0)
     input_usd: Usd | None = None
     cached_usd: Usd | None = None
+    cache_write_usd: Usd | None = None
     output_usd: Usd | None = None
     shipped: bool = Field(default=False, exclude=True)
 
@@ -56,6 +57,17 @@ class Entry(BaseModel):
         return f"{self.provider}/{self.id}"
 
 
+class Price(BaseModel):
+    """What a model costs, in US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_usd: Usd
+    output_usd: Usd
+    cached_usd: Usd | None = None
+    cache_write_usd: Usd | None = None
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     models: tuple[Entry, ...]
@@ -63,13 +75,7 @@ class _File(BaseModel):
 
 def parse(text: str, where: str, *, shipped: bool = False) -> tuple[Entry, ...]:
     """The entries of a catalogue file's text. Raises CatalogueError with every fault found."""
-    try:
-        found = _File.model_validate(tomllib.loads(text)).models
-    except tomllib.TOMLDecodeError as e:
-        raise CatalogueError(f"{where}: {e}") from e
-    except ValidationError as e:
-        wrong = "; ".join(f"{'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors())
-        raise CatalogueError(f"{where}: {wrong}") from e
+    found: tuple[Entry, ...] = _validated(text, where, TypeAdapter(_File)).models
     places = [(e.provider, e.alias) for e in found]
     twice = {f"{p} {a}" for p, a in places if places.count((p, a)) > 1}
     if twice:
@@ -77,16 +83,42 @@ def parse(text: str, where: str, *, shipped: bool = False) -> tuple[Entry, ...]:
     return tuple(e.model_copy(update={"shipped": shipped}) for e in found)
 
 
+def _validated(text: str, where: str, form: TypeAdapter[Any]) -> Any:
+    try:
+        return form.validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as e:
+        raise CatalogueError(f"{where}: {e}") from e
+    except ValidationError as e:
+        wrong = "; ".join(f"{'.'.join(map(str, x['loc'])) or 'file'}: {x['msg']}" for x in e.errors())
+        raise CatalogueError(f"{where}: {wrong}") from e
+
+
+def _read(variable: str, path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as e:
+        raise CatalogueError(f"{variable}: {path}: {e.strerror}") from e
+
+
+def priced(entries: Iterable[Entry], path: Path) -> tuple[Entry, ...]:
+    """The entries with the prices of a file, one table per model: `["anthropic/claude-haiku-5-5"]`.
+
+    Raises CatalogueError, also for a table whose model is not in the catalogue: its price would silently not be used.
+    """
+    text = _read("HOCKET_PRICES", path)
+    prices: dict[str, Price] = _validated(text, str(path), TypeAdapter(dict[str, Price]))
+    found = tuple(e.model_copy(update=prices[e.engine].model_dump()) if e.engine in prices else e for e in entries)
+    if unknown := sorted(set(prices) - {e.engine for e in found}):
+        raise CatalogueError(f"{path}: not in the catalogue: {', '.join(unknown)}")
+    return found
+
+
 def load_catalogue(own: Path | None = None) -> tuple[Entry, ...]:
     """The shipped entries, replaced one by one by those of the user's own file. Raises CatalogueError."""
     shipped = parse((files("hocket.llm") / "models.toml").read_text("utf-8"), "models.toml", shipped=True)
     if own is None:
         return shipped
-    try:
-        text = own.read_text("utf-8")
-    except OSError as e:
-        raise CatalogueError(f"HOCKET_MODELS: {own}: {e.strerror}") from e
-    return merged(shipped, parse(text, str(own)))
+    return merged(shipped, parse(_read("HOCKET_MODELS", own), str(own)))
 
 
 def merged(shipped: Iterable[Entry], own: Iterable[Entry]) -> tuple[Entry, ...]:

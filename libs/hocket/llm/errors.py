@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from hocket.llm.base import Kind, ModelError
+from hocket.runtime.redaction import masked
 
 _MAX_CHARS = 400
 _QUOTA = (
@@ -42,6 +42,15 @@ _BY_STATUS: dict[int, Kind] = {
     504: "timeout",
     529: "overloaded",
 }
+_BY_CODE = {
+    "rate_limit": 429,
+    "overloaded": 529,
+    "authentication": 401,
+    "permission": 403,
+    "invalid_request": 400,
+    "timeout": 504,
+    "insufficient_quota": 429,
+}
 _STOPPED: dict[str, tuple[Kind, str]] = {
     "max_tokens": ("truncated", "the reply was cut at the output limit"),
     "length": ("truncated", "the reply was cut at the output limit"),
@@ -56,18 +65,11 @@ _MEND: dict[Kind, str] = {
     "too_long": "Send less text, or choose a model with a larger context window.",
     "truncated": "Raise max_output_tokens of the specialty.",
 }
-# Keys of the known vendors, and whatever stands where a key stands.
-_SECRETS = re.compile(
-    r"\b(?:sk|rk|pk|key|xai|gsk|AIza)[-_][A-Za-z0-9_\-*.]{6,}|(?<=Bearer )\S+|(?<=api_key=)[^\s&\"']+", re.ASCII
-)
 
 
 def redacted(text: str, secrets: Collection[str] = ()) -> str:
     """The text on one line, cut to a readable length, without API keys: the given ones and all that look like one."""
-    for secret in secrets:
-        if len(secret) >= 6:
-            text = text.replace(secret, "***")
-    text = " ".join(_SECRETS.sub("***", text).split())
+    text = " ".join(masked(text, secrets).split())
     return text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"
 
 
@@ -108,6 +110,16 @@ def _said(body: Any) -> tuple[str, str]:
     details = inner.get("details")
     codes = [inner.get("type"), inner.get("code"), details.get("error_code") if isinstance(details, Mapping) else None]
     return " ".join(str(c) for c in codes if c), str(inner.get("message") or "")
+
+
+def from_stream(engine: str, body: Any, *, secrets: Collection[str] = ()) -> ModelError:
+    """The error that a provider put into a stream that had begun with status 200; its code stands for the status."""
+    code, message = _said(body)
+    said = f"{code} {message}"
+    status = next((s for mark, s in _BY_CODE.items() if mark in said.casefold()), 500)
+    kind = kind_of(status, said)
+    shown = redacted(message or code or "no message", secrets)
+    return ModelError(kind, f"{engine}: the stream ended with an error: {shown}", spent=True)
 
 
 def from_stop(engine: str, stop_reason: str) -> ModelError | None:

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 from hocket.llm import errors
 from hocket.llm.adapter import Adapter
-from hocket.llm.base import ModelCall, ModelError
+from hocket.llm.base import ModelCall, ModelError, OnText
 from hocket.llm.prices import Tokens
-from hocket.llm.wire import Bill, Endpoint, count, object_in
+from hocket.llm.streams import Completion
+from hocket.llm.wire import STALL_MS, Bill, Endpoint, count, object_in
 
 BASE_URL = "https://api.openai.com/v1"
 
@@ -22,8 +23,8 @@ class OpenAI(Adapter):
     name = "openai"
     factory = "AsyncOpenAI"
 
-    def __init__(self, endpoint: Endpoint, *, bill: Bill, now_ms: Callable[[], int]) -> None:
-        super().__init__(endpoint, bill=bill, now_ms=now_ms)
+    def __init__(self, endpoint: Endpoint, *, bill: Bill, now_ms: Callable[[], int], stall_ms: int = STALL_MS) -> None:
+        super().__init__(endpoint, bill=bill, now_ms=now_ms, stall_ms=stall_ms)
         # Ollama and others know only the old name of the output limit, OpenAI's own models only the new one.
         own = (urlsplit(endpoint.base_url).hostname or "").endswith(("openai.com", "openai.azure.com"))
         self._limit = "max_completion_tokens" if own else "max_tokens"
@@ -33,6 +34,17 @@ class OpenAI(Adapter):
         request = request_of(call, self._limit)
         sending: Awaitable[Any] = client.chat.completions.with_raw_response.create(**request, timeout=seconds)
         return sending
+
+    def stream(self, client: Any, call: ModelCall, seconds: float) -> Awaitable[Any]:
+        """A completion's chunks, the last of them with the usage."""
+        request = request_of(call, self._limit)
+        request["stream_options"] = {"include_usage": True}
+        streaming: Awaitable[Any] = client.chat.completions.create(**request, stream=True, timeout=seconds)
+        return streaming
+
+    def assembly(self, call: ModelCall, on_text: OnText) -> Completion:
+        """See Adapter."""
+        return Completion(call.text_field, on_text)
 
     def tokens(self, body: Mapping[str, Any]) -> Tokens:
         """See tokens_of."""

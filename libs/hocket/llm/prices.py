@@ -28,6 +28,7 @@ def usage_of(entry: Entry, tokens: Tokens, *, started_ms: int, ended_ms: int) ->
         model=entry.id,
         input_tokens=tokens.input,
         cached_tokens=tokens.cached,
+        cache_write_tokens=tokens.cache_writes,
         output_tokens=tokens.output,
         cost_usd=cost_usd(entry, tokens, at_ms=ended_ms),
         millis=max(0, ended_ms - started_ms),
@@ -42,8 +43,10 @@ def cost_usd(entry: Entry, tokens: Tokens, *, at_ms: int) -> float | None:
     """
     if entry.input_usd is not None and entry.output_usd is not None:
         cached_usd = entry.input_usd if entry.cached_usd is None else entry.cached_usd
-        fresh = tokens.input - tokens.cached
-        return (fresh * entry.input_usd + tokens.cached * cached_usd + tokens.output * entry.output_usd) / _MILLION
+        write_usd = entry.input_usd if entry.cache_write_usd is None else entry.cache_write_usd
+        fresh = tokens.input - tokens.cached - tokens.cache_writes
+        total = fresh * entry.input_usd + tokens.cached * cached_usd
+        return (total + tokens.cache_writes * write_usd + tokens.output * entry.output_usd) / _MILLION
     return _public(entry, tokens, at_ms=at_ms) if entry.shipped else None
 
 

@@ -13,12 +13,17 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
+
 from hocket.contracts.records import Usage
 from hocket.llm.base import ModelCall, ModelError
 from hocket.llm.prices import Tokens
 
+log = structlog.get_logger(__name__)
 MAX_CALL_MS = 300_000
 """No call lasts longer, whatever its deadline: a provider that hangs must not hold a worker for ever."""
+STALL_MS = 60_000
+"""How long a stream that has begun may stand still; providers' keep-alive events do not count."""
 Bill = Callable[[str, Tokens, int, int], Usage]
 """Makes the usage record of a call: model id, tokens, start and end in ms."""
 _FENCED = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
@@ -51,8 +56,9 @@ class Client:
         self._sdk: Any = None
         self._client: Any = None
         self._making = asyncio.Lock()
+        self._seen: set[str] = set()
 
-    async def get(self) -> tuple[Any, Any]:
+    async def get(self, model: str) -> tuple[Any, Any]:
         """The SDK's module and its client. Raises ModelError when real providers are switched off."""
         if not self.endpoint.allow_real and not is_loopback(self.endpoint.base_url):
             host = urlsplit(self.endpoint.base_url).hostname
@@ -63,6 +69,10 @@ class Client:
                 await asyncio.to_thread(importlib.import_module, "genai_prices.data")
                 make = getattr(self._sdk, self._factory)
                 self._client = make(api_key=self.endpoint.key, base_url=self.endpoint.base_url, max_retries=0)
+        if model not in self._seen and len(self._seen) < 100:
+            self._seen.add(model)
+            if said := deprecation(self._module, model):
+                log.warning("deprecated model", provider=self._module, model=model, said=said)
         return self._sdk, self._client
 
     async def close(self) -> None:
@@ -70,6 +80,20 @@ class Client:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+def deprecation(provider: str, model: str) -> str | None:
+    """What the provider's SDK or the price list knows of the model's end; None for a model that stays. Loads both."""
+    if provider == "anthropic":
+        from anthropic.resources.messages.messages import DEPRECATED_MODELS
+
+        if model in DEPRECATED_MODELS:
+            return f"ends on {DEPRECATED_MODELS[model]}: name another one in HOCKET_MODELS"
+    from genai_prices.data import providers
+
+    known = next((p for p in providers if p.id == provider), None)
+    found = known.find_model(model) if known is not None else None
+    return "the provider has deprecated it: name another one in HOCKET_MODELS" if found and found.deprecated else None
 
 
 @asynccontextmanager
@@ -82,7 +106,7 @@ async def bounded(engine: str, call: ModelCall, now_ms: int) -> Any:
         async with asyncio.timeout(left_ms / 1000):
             yield left_ms / 1000
     except TimeoutError as e:
-        raise ModelError("timeout", f"{engine}: no reply within {left_ms / 1000:.1f} s.") from e
+        raise ModelError("timeout", f"{engine}: no reply within {left_ms / 1000:.1f} s.", spent=True) from e
 
 
 async def plain(sending: Awaitable[Any]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
@@ -95,6 +119,14 @@ async def plain(sending: Awaitable[Any]) -> tuple[Mapping[str, Any], Mapping[str
     if not isinstance(body, dict):
         raise ValueError("not an object")  # noqa: TRY004 - to the caller it is one more unreadable body
     return body, response.headers
+
+
+def plain_event(event: Any) -> Mapping[str, Any]:
+    """A stream's event as plain data, however broken. Raises ValueError when it is no object."""
+    found = event.model_dump(mode="json", warnings=False) if hasattr(event, "model_dump") else event
+    if not isinstance(found, Mapping):
+        raise ValueError("not an object")  # noqa: TRY004 - see plain
+    return found
 
 
 async def _text(response: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from hocket.runtime.redaction import mask_event
 from hocket.runtime.settings import Settings
 
 
@@ -44,6 +45,7 @@ def setup_logs(settings: Settings, **bound: Any) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        mask_event,
     ]
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(

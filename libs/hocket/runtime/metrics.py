@@ -97,6 +97,65 @@ RATE_LIMITED = Counter(
     "Calls that a provider refused for their rate. Rising: raise the provider's limit, or run less at once.",
     ("engine",),
 )
+CALLS = Counter(
+    "hocket_model_calls",
+    "Calls to models by how they ended (completed, or the kind of the failure). Failures rising: see the kind; "
+    "overloaded and unavailable are the provider's, malformed and truncated the prompt's or the model's.",
+    ("engine", "outcome"),
+)
+CALL_SECONDS = Histogram(
+    "hocket_model_call_seconds",
+    "Completed calls to models. Rising: the provider slows down; the router moves to others of the rung by itself.",
+    ("engine",),
+    buckets=SECONDS_BOUNDS,
+)
+RUNGS = Counter(
+    "hocket_rung_tasks",
+    "Tasks by the rung whose output was taken: local, small, middle, frontier, or cache. The share of the cheap rungs "
+    "falling: see hocket_escalations for why.",
+    (*_BY, "rung"),
+)
+ESCALATED = Counter(
+    "hocket_escalations",
+    "Replies that were not good enough, by rung. malformed: they do not fit the record; doubted: low confidence. "
+    "Rising: mend the prompt, or start the ladder higher.",
+    ("rung", "why"),
+)
+BREAKER = Gauge(
+    "hocket_model_breaker",
+    "0 closed, 1 half open, 2 open: the model is left alone after failures. 2 for minutes: the provider is down, or "
+    "its key or credit does not do (hocket_provider_blocked).",
+    ("engine",),
+)
+BREAKER_CHANGES = Counter(
+    "hocket_model_breaker_changes", "Changes of the breaker's state. Many: the provider flaps.", ("engine", "state")
+)
+PROVIDER_BLOCKED = Counter(
+    "hocket_provider_blocked",
+    "Calls refused for the key (auth) or the account's credit (quota). Any: alert; nothing gets better by itself. "
+    "Check the key, raise the limit.",
+    ("provider", "kind"),
+)
+HEDGES = Counter(
+    "hocket_model_hedges",
+    "Slow calls that were doubled (begun), and how many of the second ones were first (won). Few won: they only cost.",
+    ("engine", "what"),
+)
+CACHE_LOOKUPS = Counter(
+    "hocket_result_cache_lookups",
+    "Look-ups in the result cache: hit or miss. Only misses: switch it off.",
+    (*_BY, "found"),
+)
+CACHED_TOKENS = Counter(
+    "hocket_model_cached_tokens",
+    "Input tokens that the provider read from its prompt cache. Flat where prompts are long: their start changes.",
+    ("engine",),
+)
+PRECHECKS = Counter(
+    "hocket_prechecks",
+    "Tasks that a check stopped, or marked, before a model was paid, by check. Rising: read the receipts.",
+    (*_BY, "check"),
+)
 LIMITED = Gauge(
     "hocket_worker_rate_limited",
     "1 if a provider refused a call of this process for its rate in the last minute; see hocket_rate_limited_total.",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hocket.core.retry import MAX_WAIT_MS, SCHEDULE_MS, decide
+from hocket.core.retry import MAX_WAIT_MS, SCHEDULE_MS, decide, schedule_of
 
 
 @dataclass
@@ -57,3 +57,17 @@ def test_whatever_comes_a_wait_is_bounded_and_ends_before_the_deadline(
         assert attempt <= len(SCHEDULE_MS)
         assert (asked or 0) <= wait <= MAX_WAIT_MS
         assert deadline is None or now + wait < deadline
+
+
+@pytest.mark.parametrize(
+    ("text", "waits"),
+    [("", (500, 2_000)), ("exponential", (1_000, 2_000, 4_000)), ("none", ()), ("100", (100,)), ("1, 2,3", (1, 2, 3))],
+)
+def test_a_schedule_can_be_set(text: str, waits: tuple[int, ...]) -> None:
+    assert schedule_of(text) == waits
+
+
+@pytest.mark.parametrize("text", ["soon", "1,,2", "1,-2", "60001", ",".join(["1"] * 10), "0.5"])
+def test_a_schedule_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="give milliseconds such as"):
+        schedule_of(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from hocket.contracts.records import Usage
 from hocket.llm.asking import Asker, Found
 from hocket.llm.base import ModelCall, ModelError
+from hocket.llm.tuning import Tuning
+from hocket.runtime.clock import now_ms
 from tests.support.scripted import Clock, ScriptedProvider, engines_tried, in_turn, models_of
 
 CALL = ModelCall(
@@ -137,3 +140,131 @@ async def test_failed_calls_that_cost_tokens_are_in_the_ledger(kind: Any) -> Non
     assert found.entry.engine == SONNET
     assert used in scene.asker.ledger.usage
     assert len(scene.asker.ledger.usage) == 2
+
+
+class Purse:
+    """A gate with so much to spend; notes what it was asked and told."""
+
+    def __init__(self, usd: float) -> None:
+        self.usd = usd
+        self.log: list[tuple[str, float]] = []
+
+    def left_usd(self) -> float:
+        return self.usd
+
+    async def enter(self, bound: Any) -> None:
+        if bound.cost_usd > self.usd:
+            raise ModelError("budget", "nothing left")
+        self.usd -= bound.cost_usd
+        self.log.append(("enter", bound.cost_usd))
+
+    def leave(self, bound: Any, usage: Usage) -> None:
+        self.usd += bound.cost_usd - (usage.cost_usd or 0)
+        self.log.append(("leave", usage.cost_usd or 0))
+
+
+async def test_the_gate_is_asked_with_a_bound_before_and_told_the_truth_after() -> None:
+    scene = Scene(in_turn(ModelError("overloaded", "x"), GOOD))
+    purse = scene.asker.gate = Purse(1.0)
+    assert isinstance(await scene.climb("small"), Found)
+    (asked, bound), (told, nothing), _, (_, cost) = purse.log
+    assert (asked, told, nothing) == ("enter", "leave", 0)
+    assert (bound > 0, cost) == (True, 0.001)
+    assert purse.usd == pytest.approx(1.0 - cost)
+
+
+async def test_what_the_budget_does_not_cover_is_not_called() -> None:
+    scene = Scene(in_turn(GOOD))
+    scene.asker.gate = Purse(0.000001)
+    error = await scene.climb("small", "middle")
+    assert isinstance(error, ModelError)
+    assert error.kind == "budget"
+    assert "left)" in error.message
+    assert scene.providers[0].calls == []
+
+
+async def test_a_doubted_reply_climbs_and_is_kept_for_when_nothing_better_comes() -> None:
+    scene = Scene(in_turn(GOOD, ModelError("auth", "x")))
+    found = await scene.asker.climb(["small", "middle"], CALL, check, doubt=lambda _: "confidence 0.3 is below 0.6")
+    assert isinstance(found, Found)
+    assert (found.entry.engine, found.doubt) == (HAIKU, "confidence 0.3 is below 0.6")
+    assert scene.tried == [(HAIKU, "completed"), (SONNET, "auth")]
+
+
+async def test_a_model_that_others_found_away_is_not_called() -> None:
+    scene = Scene(in_turn(GOOD), in_turn(GOOD))
+    vitals = scene.asker.models.vitals
+    for _ in range(5):
+        vitals.end(HAIKU, "failed", era=vitals.begin(HAIKU, 0), now_ms=scene.clock.at_ms)
+    found = await scene.climb("small")
+    assert found.entry.engine == LUNA
+    assert scene.asker.passed == (f"{HAIKU} (left alone after failures)",)
+
+
+async def test_a_retry_after_holds_for_every_task() -> None:
+    scene = Scene(in_turn(GOOD))
+    scene.asker.chance = lambda: 0.0
+    vitals = scene.asker.models.vitals
+    at = scene.clock.at_ms
+    vitals.end(HAIKU, "succeeded", era=vitals.begin(HAIKU, at), now_ms=at, retry_after_ms=7_000)
+    assert isinstance(await scene.climb("small"), Found)
+    assert scene.clock.slept == [7.0]
+
+
+async def test_a_key_that_does_not_do_stops_the_calls_of_all_tasks() -> None:
+    provider = ScriptedProvider("anthropic", in_turn(ModelError("auth", "HTTP 401")))
+    models = models_of(provider)
+    clock = Clock()
+    for _ in range(10):
+        asker = Asker(models=models, now_ms=clock.now_ms, deadline_ms=clock.at_ms + 1_000, sleep=clock.sleep)
+        assert isinstance(await asker.climb(["small"], CALL, check), ModelError)
+    assert len(provider.calls) == 1
+
+
+async def test_the_calls_of_a_task_are_bounded() -> None:
+    scene = Scene(in_turn({}), in_turn({}))
+    scene.asker.models.tuning = Tuning(max_calls=3)
+    assert isinstance(await scene.climb("small", "middle", "frontier"), ModelError)
+    assert len(scene.providers[0].calls) <= 4, "a repair that was begun may still be made"
+
+
+class Slow(ScriptedProvider):
+    """Answers after a while; notes who was cancelled."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(name, in_turn(GOOD))
+        self.seconds, self.cancelled = seconds, 0
+
+    async def call(self, call: ModelCall, on_text: Any = None) -> Any:
+        try:
+            await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return await super().call(call)
+
+
+async def test_a_slow_call_is_doubled_the_first_reply_wins_and_the_loser_is_paid_for() -> None:
+    slow, quick = Slow("anthropic", 20), Slow("openai", 0.01)
+    models = models_of(slow, quick)
+    models.tuning = Tuning(hedge=0.9)
+    for _ in range(30):
+        models.vitals.took(HAIKU, 20)
+    asker = Asker(models=models, now_ms=now_ms, deadline_ms=now_ms() + 10_000)
+    found = await asker.climb(["small"], CALL, check)
+    assert isinstance(found, Found)
+    assert slow.cancelled == 1
+    lost, won = sorted(asker.ledger.usage, key=lambda u: not u.estimated)
+    assert (lost.provider, lost.estimated, won.provider, won.estimated) == ("anthropic", True, "openai", False)
+    assert lost.cost_usd is not None
+    assert sorted(engines_tried(asker.ledger.attempts)) == [(HAIKU, "cancelled"), (LUNA, "completed")]
+
+
+async def test_hedging_is_off_unless_it_is_asked_for() -> None:
+    slow, quick = Slow("anthropic", 0.2), Slow("openai", 0.01)
+    models = models_of(slow, quick)
+    for _ in range(30):
+        models.vitals.took(HAIKU, 20)
+    asker = Asker(models=models, now_ms=now_ms, deadline_ms=now_ms() + 10_000)
+    assert isinstance(await asker.climb(["small"], CALL, check), Found)
+    assert quick.calls == []

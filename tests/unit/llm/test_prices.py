@@ -65,4 +65,6 @@ def test_the_usage_record_carries_all_of_it() -> None:
         "output_tokens": 3,
         "cost_usd": None,
         "millis": 25,
+        "cache_write_tokens": 0,
+        "estimated": False,
     }

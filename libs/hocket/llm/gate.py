@@ -1,0 +1,95 @@
+"""The gate in front of every call: it is asked with an upper bound, and told what the call really used.
+
+Budgets and rate limits stand behind it. The gate here lets everything pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from hocket.contracts.records import Usage
+from hocket.llm.base import ModelCall
+from hocket.llm.catalogue import Entry
+from hocket.llm.prices import Tokens, cost_usd, usage_of
+
+_FRAME_TOKENS = 1_024
+"""Around system, prompt and tool: roles, marks, and what providers add to make a model call tools."""
+_IMAGE_TOKENS = 8_192
+"""No picture that the workers send (4 MB at most) counts more at either provider."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The most that a call can use. `cost_usd` is None when the model's price is unknown."""
+
+    engine: str
+    provider: str
+    rung: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+class Gate(Protocol):
+    """Guards the calls of one task. Called on the event loop."""
+
+    def left_usd(self) -> float | None:
+        """What may still be spent; None without a limit. The router passes over what costs more."""
+
+    async def enter(self, bound: Bound) -> None:
+        """Returns when the call may begin, having set aside its bound; may wait for a rate limit.
+
+        Raises ModelError `budget` when it may not begin at all. Every call that was let in is reported to `leave`.
+        """
+
+    def leave(self, bound: Bound, usage: Usage) -> None:
+        """What a call used: `usage.estimated` when the provider did not tell, then it is the bound itself."""
+
+
+class OpenGate:
+    """No budget, no rate limit."""
+
+    def left_usd(self) -> float | None:
+        """No limit."""
+        return None
+
+    async def enter(self, bound: Bound) -> None:
+        """At once."""
+
+    def leave(self, bound: Bound, usage: Usage) -> None:
+        """Nothing was set aside."""
+
+
+def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
+    """The most that the call can use at this model. A token is at least one byte of UTF-8, so bytes bound tokens."""
+    sent = len(call.system.encode()) + len(call.prompt.encode()) + len(str(call.tool_schema).encode())
+    sent += len(call.tool_name) + len(call.tool_description.encode())
+    tokens = Tokens(
+        input=sent + _FRAME_TOKENS + _IMAGE_TOKENS * len(call.images),
+        output=min(entry.output_limit, call.max_output_tokens + entry.thinking_tokens),
+    )
+    # Writing to the provider's cache may cost more than plain input.
+    dearest = Tokens(input=tokens.input, cache_writes=tokens.input, output=tokens.output)
+    prices = [cost_usd(entry, t, at_ms=at_ms) for t in (tokens, dearest)]
+    known = [p for p in prices if p is not None]
+    return Bound(
+        engine=entry.engine,
+        provider=entry.provider,
+        rung=entry.alias,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cost_usd=max(known) if len(known) == len(prices) else None,
+    )
+
+
+def estimate_of(entry: Entry, bound: Bound, *, started_ms: int, ended_ms: int) -> Usage:
+    """The usage of a call that was broken off: its bound, marked as estimated."""
+    tokens = Tokens(input=bound.input_tokens, output=bound.output_tokens)
+    usage = usage_of(entry, tokens, started_ms=started_ms, ended_ms=ended_ms)
+    return usage.model_copy(update={"cost_usd": bound.cost_usd, "estimated": True})
+
+
+def nothing_of(entry: Entry) -> Usage:
+    """The usage of a call that was refused: nothing."""
+    return Usage(provider=entry.provider, model=entry.id, cost_usd=0.0)
