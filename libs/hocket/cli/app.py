@@ -235,12 +235,15 @@ def specialties_list(
 @specialties_app.command("check")
 @guarded
 def specialties_check(
-    ctx: typer.Context, specialties: SpecialtiesOption = None, output: OutputOption = Output.text
+    ctx: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of your specialties; same as --specialties.")] = None,
+    specialties: SpecialtiesOption = None,
+    output: OutputOption = Output.text,
 ) -> None:
-    """Exit code 1, with every fault named, unless all are sound."""
+    """Exit code 1, with every fault named, unless all are sound. Runs your own local engines on their samples."""
     from hocket.cli.catalogue import check_specialties
 
-    _end(check_specialties(settings_of(ctx, specialties=specialties), output))
+    _end(check_specialties(settings_of(ctx, specialties=folder or specialties), output))
 
 
 @workflows_app.callback(invoke_without_command=True)
