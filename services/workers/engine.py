@@ -17,7 +17,7 @@ import structlog
 
 from hocket.contracts.records import Attempt, Error, Usage
 from hocket.contracts.specialties import Specialty
-from hocket.core.work import BadInput, NeedsModel, Work
+from hocket.core.work import BadInput, EngineLost, NeedsModel, Work
 from hocket.llm.asking import Asker, Found
 from hocket.llm.base import ModelError
 from hocket.llm.models import SET_A_KEY, Models
@@ -147,6 +147,9 @@ class _Climb:
         except BadInput as e:
             self._note("bad_input", str(e), started)
             return self._outcome(error=Error(kind="bad_input", message=str(e)), engine=LOCAL)
+        except EngineLost as e:
+            self._lost(str(e), started)
+            return None
         except Exception as e:
             # An engine may be a user's code: its crash is this task's failure, not the worker's.
             if scope.expired():
@@ -173,6 +176,10 @@ class _Climb:
         self._note("timeout", message, started)
         self._failed = Error(kind="timeout", message=message, retryable=True)
 
+    def _lost(self, message: str, started: int) -> None:
+        self._note("engine_lost", message, started)
+        self._failed = Error(kind="engine_lost", message=message, retryable=True)
+
     def _engine_failed(self, said: str, started: int) -> None:
         message = f"The local engine of {self._specialty.name} failed ({said[:400]}): mend {self._specialty.folder}."
         self._note("engine_failed", message, started)
@@ -185,6 +192,8 @@ class _Climb:
             call = await self._engines.in_thread(lambda: question_of(self._specialty, self._work))
         except BadInput as e:
             return self._outcome(error=Error(kind="bad_input", message=str(e)))
+        except EngineLost as e:
+            return self._outcome(error=Error(kind="engine_lost", message=str(e), retryable=True))
         schema = self._specialty.output_schema
         found = await self._asker.climb(rungs, call, lambda data: faults(schema, data))
         if isinstance(found, Found):
