@@ -20,6 +20,8 @@ T = TypeVar("T")
 INLINE, RIGHT, BELOW = 0, 1, 2
 _REACH = 3.2
 """How far below its label a value may stand, in heights of the label."""
+_ALONE = frozenset({"from", "von", "de"})
+"""Words too common to be a label, unless they are all that stands in a cell."""
 _MARKS = " \t:.#-–—=>*|"  # what may stand between a label and its value
 
 
@@ -117,6 +119,8 @@ def _labels_of_cell(cell: Cell, row: int, column: int) -> Iterator[Label]:
         before = folded[: match.start()].strip(_MARKS + "(")
         # Inside a sentence a short word ("due", "date") is no label unless its value follows at once.
         last = not folded[match.end() :].strip(_MARKS + ")") and len(folded) < 40  # "zzgl. 19 % MwSt."
+        if match.group() in _ALONE and folded.strip(_MARKS) != match.group():
+            continue
         weak = bool(before) and len(match.group()) < 8 and not last
         if not weak or re.match(r"[\s:.#]{0,3}\S*\d", folded[match.end() :]):
             yield Label(field=field, rank=rank, row=row, column=column, start=match.start(), end=match.end())

@@ -42,7 +42,7 @@ def _folded(character: str) -> str:
 
 # --- numbers and money -------------------------------------------------------------------------------------------
 
-_BLANK = "[  \u202f\u2009]"
+_BLANK = "[ \u00a0\u202f\u2009]"
 _GROUPS = {",": r"\.", r"\.": ",", _BLANK: "[.,]", "['’]": "[.,]"}
 """A thousands mark and the decimal marks that may go with it."""
 _NUMBER = "|".join(
