@@ -15,6 +15,7 @@ LONGEST = 600
 _VERBATIM = ("text/plain", "text/markdown")
 _PARAGRAPH = re.compile(r"\S(?:.*?\S)??(?=[ \t]*(?:\r?\n[ \t]*){2,}|\s*\Z)", re.DOTALL)
 _BETWEEN = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+(?=[\"'“‘«„(]*[A-ZÀ-ÖØ-Þ0-9])")  # noqa: RUF001
+_HEADING = re.compile(r"#{1,6} [^\n]*|[^\n]{1,60}(?<![.!?…:;,\d\"”»)])")
 _PAGED = ("application/pdf", "image/tiff")
 
 
@@ -91,10 +92,26 @@ def passages(found: list[Source]) -> list[Passage]:
 
 def _passages(source: Source) -> Iterator[Passage]:
     for page, offset, body in source.pages:
-        for number, paragraph in enumerate(_PARAGRAPH.finditer(body), start=1):
-            for start, end in _pieces(paragraph.group()):
-                at = offset + paragraph.start()
+        for number, begin, stop in _with_headings(body):
+            for start, end in _pieces(body[begin:stop]):
+                at = offset + begin
                 yield Passage(source=source, page=page, paragraph=number, start=at + start, end=at + end)
+
+
+def _with_headings(body: str) -> Iterator[tuple[int, int, int]]:
+    """Number and place of every paragraph; a heading alone says nothing, so it stands with what it heads."""
+    held: tuple[int, int] | None = None
+    found = [(number, match.start(), match.end()) for number, match in enumerate(_PARAGRAPH.finditer(body), start=1)]
+    for number, start, end in found:
+        if held is not None and end - held[1] > LONGEST:
+            yield held[0], held[1], found[number - 2][2]
+            held = None
+        first, begin = held or (number, start)
+        if number < len(found) and _HEADING.fullmatch(body[start:end]):
+            held = (first, begin)
+        else:
+            yield first, begin, end
+            held = None
 
 
 def _pieces(paragraph: str) -> Iterator[tuple[int, int]]:

@@ -112,6 +112,14 @@ def test_a_long_paragraph_is_cut_between_sentences() -> None:
     assert passage["quote"].startswith("Sentence")
 
 
+def test_a_heading_stands_with_what_it_heads() -> None:
+    body = "# Offer\n\n## Delivery\n\nIt takes nine weeks.\n\n## Warranty\n\nIt lasts 12 months."
+    found = run(work("delivery", text("a.md", body)))
+    assert [(p["quote"], p["paragraph"]) for p in found["passages"]] == [
+        ("# Offer\n\n## Delivery\n\nIt takes nine weeks.", 1)
+    ]
+
+
 def test_what_stands_nowhere_is_named() -> None:
     found = run(work("warranty and indemnity", text("a.txt", "The warranty is two years.")))
     assert found["missing"] == ["indemnity"]
