@@ -12,7 +12,6 @@ from hocket.cli.app import app
 from hocket.cli.catalogue import TRIAL_SECONDS
 from hocket.cli.scaffold import new_specialty
 
-
 WORDS = ',\n      "doc": "How many words it was given.",\n      "default": 0'
 
 
