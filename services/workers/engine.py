@@ -15,7 +15,7 @@ import structlog
 from hocket.contracts.records import Attempt, Error, Usage
 from hocket.contracts.specialties import Specialty
 from hocket.core.precheck import look
-from hocket.core.work import BadInput, NeedsModel, Work
+from hocket.core.work import BadInput, EngineLost, NeedsModel, Work
 from hocket.documents.language import language_of
 from hocket.llm.asking import Asker, Found
 from hocket.llm.base import ModelError, OnText
@@ -139,6 +139,9 @@ class _Climb:
         except BadInput as e:
             self._note("bad_input", str(e), started)
             return self._outcome(error=Error(kind="bad_input", message=str(e)), engine=LOCAL)
+        except EngineLost as e:
+            self._lost(str(e), started)
+            return None
         except Exception as e:
             # An engine may be a user's code: its crash is this task's failure, not the worker's.
             if scope.expired():
@@ -170,6 +173,10 @@ class _Climb:
         self._note("timeout", message, started)
         self._failed = Error(kind="timeout", message=message, retryable=True)
 
+    def _lost(self, message: str, started: int) -> None:
+        self._note("engine_lost", message, started)
+        self._failed = Error(kind="engine_lost", message=message, retryable=True)
+
     def _engine_failed(self, said: str, started: int) -> None:
         message = f"The local engine of {self._specialty.name} failed ({said[:400]}): mend {self._specialty.folder}."
         self._note("engine_failed", message, started)
@@ -199,6 +206,9 @@ class _Climb:
         except BadInput as e:
             refused = Error(kind="bad_input", message=str(e))
             return self._outcome(error=refused) if self._kept is None else None
+        except EngineLost as e:
+            self._lost(str(e), started)
+            return None
         except Exception as e:  # the hooks may be a user's code
             log.exception("specialty's check crashed", specialty=self._specialty.name, task_id=self._work.task_id)
             self._engine_failed(f"check.py: {type(e).__name__}: {e}", started)

@@ -211,6 +211,25 @@ def tail(
     asyncio.run(run(settings_of(ctx), topic, beginning=beginning, limit=number, to_end=end, output=output))
 
 
+@app.command("export")
+@guarded
+def export_pairs(
+    ctx: typer.Context,
+    *,
+    specialty: Annotated[str, typer.Option(help="Whose work.")],
+    out: Annotated[Path, typer.Option(help="The file to write, JSON Lines.")],
+    form: Annotated[Literal["openai", "anthropic"], typer.Option("--format", help="For whose fine-tuning.")] = "openai",
+    accepted_by: Annotated[str | None, typer.Option(help="Only by this engine, such as 'anthropic/*'.")] = None,
+    rules: Annotated[Path | None, typer.Option(help="Masking rules of your own.")] = None,
+    specialties: SpecialtiesOption = None,
+) -> None:
+    """Write a specialty's completed tasks as training data, personal data masked by rule."""
+    from hocket.cli.export import export
+
+    settings = settings_of(ctx, specialties=specialties)
+    export(settings, specialty, form=form, out=out, accepted_by=accepted_by, rules=rules)
+
+
 @app.command()
 @guarded
 def doctor(ctx: typer.Context, output: OutputOption = Output.text) -> None:
@@ -235,12 +254,15 @@ def specialties_list(
 @specialties_app.command("check")
 @guarded
 def specialties_check(
-    ctx: typer.Context, specialties: SpecialtiesOption = None, output: OutputOption = Output.text
+    ctx: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(help="Folder of your specialties; same as --specialties.")] = None,
+    specialties: SpecialtiesOption = None,
+    output: OutputOption = Output.text,
 ) -> None:
-    """Exit code 1, with every fault named, unless all are sound."""
+    """Exit code 1, with every fault named, unless all are sound. Runs your own local engines on their samples."""
     from hocket.cli.catalogue import check_specialties
 
-    _end(check_specialties(settings_of(ctx, specialties=specialties), output))
+    _end(check_specialties(settings_of(ctx, specialties=folder or specialties), output))
 
 
 @workflows_app.callback(invoke_without_command=True)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hocket.cli.base import COMPLETE, WRONG, Output, console, print_json, say
-from hocket.contracts.specialties import Specialty, SpecialtyError, load_specialties
+from hocket.contracts.specialties import Specialty, SpecialtyError, load_specialties, load_specialty
 from hocket.contracts.workflows import Workflow, WorkflowError, load_workflows, parse_workflow
 from hocket.core.plan import layers
 from hocket.runtime.settings import Settings
+
+TRIAL_SECONDS = 30
+"""How long a local engine may take on its sample."""
 
 
 def show_specialties(settings: Settings, output: Output) -> int:
@@ -42,13 +49,51 @@ def _needs(s: Specialty | None) -> str:
 
 
 def check_specialties(settings: Settings, output: Output) -> int:
-    """Loads every specialty, and compiles its local engine; exit code 1 with each fault named."""
+    """Holds every specialty against its files, and runs your own local engines once; exit code 1 with each fault named.
+
+    Runs the code of your own folder, each engine in a process of its own, for at most TRIAL_SECONDS.
+    """
+    found, wrong = _loadable(settings.specialties)
+    wrong += [w for s in found.values() for w in (*_text_faults(s), *_engine_faults(s))]
+    return _verdict(wrong, {"specialties": [_specialty_row(s) for _, s in sorted(found.items())]}, output)
+
+
+def _loadable(own: Path | None) -> tuple[dict[str, Specialty], list[str]]:
+    """Every specialty that loads, and why others do not: one broken folder hides no other one's faults."""
+    found, wrong = load_specialties(), list[str]()
+    if own is not None and not own.is_dir():
+        raise SpecialtyError(f"HOCKET_SPECIALTIES: {own} is not a folder")
+    for folder in sorted(p for p in own.iterdir() if (p / "specialty.toml").is_file()) if own else ():
+        try:
+            found[folder.name] = load_specialty(folder, builtin=False)
+        except SpecialtyError as e:
+            found.pop(folder.name, None)
+            wrong.append(str(e))
+    if own is not None and not wrong and all(s.builtin for s in found.values()):
+        wrong.append(f"{own}: there is no specialty in it: `hocket new specialty NAME --into {own}` makes one")
+    return found, wrong
+
+
+def _text_faults(s: Specialty) -> list[str]:
+    """What loads and still would not work: a silent prompt, a record no model can fill in, a rung nobody knows."""
+    from hocket.llm.catalogue import CatalogueError, load_catalogue
+    from hocket.llm.schemas import SchemaError, json_schema
+
+    wrong = [] if s.prompt.strip() else [f"{s.folder}/prompt.md: is empty: say what a model is to do"]
     try:
-        found = load_specialties(settings.specialties)
-    except SpecialtyError as e:
-        return _verdict([str(e)], {}, output)
-    wrong = [w for s in found.values() for w in _engine_faults(s)]
-    return _verdict(wrong, {"specialties": sorted(found)}, output)
+        json_schema(s.output_schema)
+    except SchemaError as e:
+        wrong.append(f"{s.folder}/output.avsc: {e}")
+    own = os.environ.get("HOCKET_MODELS")
+    try:
+        known = {"local", *(entry.alias for entry in load_catalogue(Path(own) if own else None))}
+    except CatalogueError as e:
+        return [*wrong, str(e)]
+    unknown = sorted({rung for rungs in s.ladder.values() for rung in rungs} - known)
+    if unknown:
+        there = ", ".join(sorted(known))
+        wrong.append(f"{s.folder}/specialty.toml: the ladder names {', '.join(unknown)}; there are: {there}")
+    return wrong
 
 
 def _engine_faults(s: Specialty) -> list[str]:
@@ -57,12 +102,33 @@ def _engine_faults(s: Specialty) -> list[str]:
         return (
             [f"{s.folder}/specialty.toml: the ladder names local, but there is no local.py"] if _wants_local(s) else []
         )
-    source = path.read_text("utf-8")
     try:
+        source = path.read_text("utf-8")
         compile(source, str(path), "exec")
     except SyntaxError as e:
         return [f"{path}:{e.lineno}: {e.msg}"]
-    return [] if "def run(" in source else [f"{path}: there is no `def run(work: Work) -> dict`"]
+    except (OSError, ValueError) as e:
+        return [f"{path}: {e}"]
+    return [] if s.builtin else _trial_faults(s)
+
+
+def _trial_faults(s: Specialty) -> list[str]:
+    path = s.folder / "local.py"
+    command = [sys.executable, "-m", "hocket.cli.trial", str(s.folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TRIAL_SECONDS)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return [f"{path}: did not end within {TRIAL_SECONDS} seconds on its sample"]
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"ended with exit code {done.returncode}"]
+        at = [line.strip() for line in lines if f'"{path}"' in line]
+        place = at[-1].partition("line ")[2].partition(",")[0] if at else ""
+        return [f"{path}{':' + place if place else ''}: fails on its sample: {lines[-1]}"]
+    try:
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        return [f"{path}: ended the process instead of returning its output"]
+    return [str(fault) for fault in found]
 
 
 def _wants_local(s: Specialty) -> bool:

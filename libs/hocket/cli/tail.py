@@ -78,11 +78,11 @@ async def tail(
         usage(f"there is no topic {name!r}; of Hocket's there are: {known or 'none (run `hocket topics apply`)'}")
     codec, expected = codec_of(settings), candidates(settings, full)
     count = 0
-    async with _reader(settings, full, there[full], beginning=beginning) as consumer:
+    async with reader(settings, full, there[full], beginning=beginning) as consumer:
         ends = await consumer.end_offsets(consumer.assignment())
         if not beginning and not to_end:
             say(f"waiting for new records of {full} (Ctrl-C to end; --from beginning for the old ones)")
-        async for message in _messages(consumer, ends if to_end else None):
+        async for message in messages(consumer, ends if to_end else None):
             print(_line(document(message, codec, expected), output), flush=True)
             count += 1
             if limit is not None and count >= limit:
@@ -91,7 +91,7 @@ async def tail(
 
 
 @asynccontextmanager
-async def _reader(settings: Settings, topic: str, partitions: int, *, beginning: bool) -> AsyncIterator[Any]:
+async def reader(settings: Settings, topic: str, partitions: int, *, beginning: bool) -> AsyncIterator[Any]:
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
     consumer = AIOKafkaConsumer(
@@ -113,7 +113,7 @@ async def _reader(settings: Settings, topic: str, partitions: int, *, beginning:
         await consumer.stop()
 
 
-async def _messages(consumer: Any, ends: dict[Any, int] | None) -> AsyncIterator[Any]:
+async def messages(consumer: Any, ends: dict[Any, int] | None) -> AsyncIterator[Any]:
     while True:
         batch = await consumer.getmany(timeout_ms=int(_POLL_SECONDS * 1000))
         for message in _in_time(batch):

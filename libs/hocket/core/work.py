@@ -48,3 +48,7 @@ class NeedsModel(Exception):  # noqa: N818 - it is no error of anybody's; the na
 
 class BadInput(Exception):  # noqa: N818 - named for what is at fault
     """The input is at fault. The message tells the client what to change."""
+
+
+class EngineLost(Exception):  # noqa: N818 - named for what happened
+    """A process that the engine leans on died or hung. The same task may be tried again as it is."""

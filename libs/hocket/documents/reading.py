@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from hocket.core.work import BadInput, Document, Work
 from hocket.documents.layout import Cell, Row, rows_of, rows_of_text, text_of
 from hocket.documents.scans import cells_of_pdf, cells_of_picture
+from hocket.documents.word import MEDIA_TYPE as WORD
+from hocket.documents.word import word_text
 
 MAX_CHARACTERS = 2_000_000
 MAX_DEPTH = 4
@@ -35,6 +37,7 @@ _SUFFIX = {
     ".jpeg": "image/jpeg",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
+    ".docx": WORD,
 }
 _PICTURES = ("image/png", "image/jpeg", "image/tiff")
 
@@ -74,7 +77,7 @@ def readings(work: Work) -> list[Reading]:
     return found
 
 
-def read(document: Document, depth: int = 0) -> list[Reading]:
+def read(document: Document, depth: int = 0) -> list[Reading]:  # noqa: PLR0911 - one for each kind
     """Read one document; a mail gives its attachments too."""
     media_type = kind_of(document)
     if media_type == "message/rfc822":
@@ -87,11 +90,13 @@ def read(document: Document, depth: int = 0) -> list[Reading]:
         return [_plain(document.name, html_text(_decoded(document)), media_type)]
     if media_type == "text/csv":
         return [_plain(document.name, _decoded(document).replace(";", "\t"), media_type)]
+    if media_type == WORD:
+        return [_plain(document.name, word_text(document), media_type)]
     if media_type.startswith("text/"):
         return [_plain(document.name, _decoded(document), media_type)]
     raise BadInput(
         f"{document.name} is of type {media_type or 'unknown'}, which cannot be read here: "
-        "send text, HTML, mail (.eml), PDF, PNG, JPEG or TIFF."
+        "send text, HTML, mail (.eml), Word (.docx), PDF, PNG, JPEG or TIFF."
     )
 
 

@@ -93,9 +93,31 @@ def _sums(rows: Sequence[Row], labels: Sequence[Label]) -> dict[str, Found[Money
     for net in _ranked(nets):
         for tax in _ranked(taxes):
             for total in _ranked(totals):
-                if tax.value.value and abs(net.value.value + tax.value.value - total.value.value) < Decimal("0.015"):
+                if (
+                    tax.value.value < net.value.value
+                    and tax.value.value
+                    and abs(net.value.value + tax.value.value - total.value.value) < Decimal("0.015")
+                ):
                     return {"total": total, "net": net, "tax": tax}
-    return {"total": _top(totals), "net": _top(nets), "tax": _top(taxes)}
+    return _third(rows, {"total": _top(totals), "net": _top(nets), "tax": _top(taxes)})
+
+
+def _third(rows: Sequence[Row], known: dict[str, Found[Money] | None]) -> dict[str, Found[Money] | None]:
+    """With two of total, net and tax known, the third is the printed amount that their sum or difference gives."""
+    missing = [name for name, item in known.items() if item is None]
+    if len(missing) != 1:
+        return known
+    of = {name: item.value.value for name, item in known.items() if item is not None}
+    wanted = of["net"] + of["tax"] if missing == ["total"] else of["total"] - of.get("net", of.get("tax", Decimal(0)))
+    if wanted <= 0:
+        return known
+    for number, row in reversed(list(enumerate(rows))):
+        for cell in row:
+            for money in amounts(cell.text):
+                if money.exact and money.value == wanted:
+                    found = Found(value=money, snippet=money.text, rank=9, where=INLINE, row=number)
+                    return {**known, missing[0]: found}
+    return known
 
 
 def _ranked(found: Sequence[Found[T]]) -> list[Found[T]]:
@@ -126,7 +148,9 @@ def _currency(text: str, total: Money | None, kind: str) -> tuple[str | None, st
 
 def _days(reading: Reading, labels: Sequence[Label], kind: str, *, month_first: bool) -> dict[str, Found[str] | None]:
     read = _day_reader(month_first=month_first)
-    issued = _first(values(reading.rows, labels, "issue_date", read))
+    issued = _first(values(reading.rows, labels, "issue_date", read)) or _said_day(
+        reading.text, month_first=month_first
+    )
     due = _first(values(reading.rows, labels, "due_date", read))
     if kind == "email" and issued is None:
         issued = _mail_date(reading)
@@ -154,6 +178,20 @@ def _mail_date(reading: Reading) -> Found[str] | None:
     if not found:
         return None
     return Found(value=found[0].date.isoformat(), snippet=found[0].text, rank=9, where=INLINE, row=0)
+
+
+def _said_day(text: str, *, month_first: bool) -> Found[str] | None:
+    """ "our invoice 4711 dated 3 May 2026": a date that follows the number within a sentence."""
+    folded = fold(text)
+    for pattern in patterns()["terms"]["issued"]:
+        for match in re.finditer(fold_pattern(pattern), folded):
+            found = [
+                day for day in dates(text[match.end() : match.end() + 30], month_first=month_first) if not day.start
+            ]
+            if found:
+                snippet = text[match.start() : match.end() + found[0].end]
+                return Found(value=found[0].date.isoformat(), snippet=snippet, rank=9, where=INLINE, row=0)
+    return None
 
 
 def _only_day(reading: Reading, due: Found[str] | None, *, month_first: bool) -> Found[str] | None:

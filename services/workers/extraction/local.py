@@ -11,17 +11,19 @@ from services.workers.extraction.fields import fields_of, ids_of
 from services.workers.extraction.items import items_of
 from services.workers.extraction.pairing import labels_of
 from services.workers.extraction.parties import contract_parties
-from services.workers.extraction.values import amounts, dates, fold, ibans, is_month_first, patterns
+from services.workers.extraction.values import amounts, dates, fold, ibans, is_month_first, patterns, rules_of
 
 MAX_LIST = 500
 _LISTS = ("parties", "dates", "amounts", "emails", "phones", "ibans", "ids", "line_items")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PHONE = re.compile(
-    r"(?<![\w/.-])(?P<number>(?:\+|00)\d{1,3}[ ().\d/-]{6,16}\d|\(\d{2,5}\) ?\d[\d -]{4,10}\d|"
-    r"\d{3}[-. ]\d{3}[-. ]\d{4})(?![\w-])",
+    r"(?<![\w/.-])(?P<number>(?:\+|00)\d{1,3}[ ().\d/-]{6,18}\d|\(\d{2,5}\) ?\d[\d -]{4,10}\d|"
+    r"\d{3}[-. ]\d{3}[-. ]\d{4}|0\d(?:[ .]\d{2}){4})(?![\w-])",
 )
 _LABELLED_PHONE = re.compile(
-    r"\b(?:tel|phone|telefon|telephone|téléphone|tél|mobile|mobil|handy|call me on|call me at|reach me (?:on|at))\b"
+    r"\b(?:tel|phone|telefon|telephone|téléphone|tél|fon|mobile|mobil|portable|handy|call (?:me|us) (?:on|at)|"
+    r"reach (?:me|us) (?:on|at)|"
+    r"(?:rufen sie|erreichen sie|erreichbar)[^.\d\n]{0,40}|(?:joindre|appelez|joignable)[^.\d\n]{0,40}|t(?=:))\b"
     r"[.:\s]*(?P<number>[+(\d][\d ()/.-]{5,18}\d)",
     re.IGNORECASE,
 )
@@ -30,8 +32,9 @@ _LABELLED_PHONE = re.compile(
 def run(work: Work) -> dict[str, Any]:
     """Extract from everything the task was given; the first document that has a field gives it."""
     forced = work.options.get("kind")
-    records = [_extract(reading, forced if forced in patterns()["kinds"] else None) for reading in readings(work)]
-    return _merged(records)
+    with rules_of(work.workflow):
+        known = patterns()["kinds"]
+        return _merged([_extract(reading, forced if forced in known else None) for reading in readings(work)])
 
 
 def _extract(reading: Reading, forced: str | None) -> dict[str, Any]:
@@ -73,7 +76,7 @@ def _kind(reading: Reading) -> str:
     if reading.headers:
         return "email"
     text = fold(reading.body)
-    head = fold(" ".join(cell.text for row in reading.rows[:8] for cell in row))
+    head = fold(" ".join(cell.text for row in reading.rows[:14] for cell in row))
     scores = {
         kind: sum(_times(word, text) + 2 * _times(word, head) for word in data["words"])
         for kind, data in patterns()["kinds"].items()
@@ -97,7 +100,8 @@ def _parties(reading: Reading, kind: str, fields: Mapping[str, Any]) -> list[str
 
 def _phones(text: str) -> list[str]:
     found: list[str] = []
-    for match in sorted([*_PHONE.finditer(text), *_LABELLED_PHONE.finditer(text)], key=lambda match: match.start()):
+    text = re.sub(r"[ \t]{2,}", "\n", text)  # cells that stand side by side
+    for match in sorted([*_LABELLED_PHONE.finditer(text), *_PHONE.finditer(text)], key=lambda match: match.start()):
         number = match["number"].strip(" .-/")
         digits = re.sub(r"\D", "", number)
         if (

@@ -6,20 +6,21 @@ not seen inside "total excl. VAT".
 """
 
 import difflib
-import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hocket.documents.layout import Cell, Row
-from services.workers.extraction.values import fold, patterns
+from services.workers.extraction.values import fold, patterns, per_rules
 
 T = TypeVar("T")
 
 INLINE, RIGHT, BELOW = 0, 1, 2
 _REACH = 3.2
 """How far below its label a value may stand, in heights of the label."""
+_ALONE = frozenset({"from", "von", "de"})
+"""Words too common to be a label, unless they are all that stands in a cell."""
 _MARKS = " \t:.#-–—=>*|"  # what may stand between a label and its value
 
 
@@ -58,7 +59,7 @@ def _key(text: str) -> str:
     return re.sub(r"[^a-z0-9#]", "", fold(text))
 
 
-@functools.cache
+@per_rules
 def _lexicon() -> dict[str, tuple[str, int]]:
     """Label to (field, rank); identifiers are fields named `id:<which>`."""
     data = patterns()
@@ -69,7 +70,7 @@ def _lexicon() -> dict[str, tuple[str, int]]:
     return known
 
 
-@functools.cache
+@per_rules
 def _pattern() -> re.Pattern[str]:
     data = patterns()
     labels = {fold(label) for group in ("labels", "ids") for labels in data[group].values() for label in labels}
@@ -105,7 +106,7 @@ def _misread_label(cell: Cell, row: int, column: int) -> list[Label]:
     return [Label(field=field, rank=rank, row=row, column=column, start=0, end=len(head))]
 
 
-@functools.cache
+@per_rules
 def _long_labels() -> list[str]:
     return [label for label in _lexicon() if len(label) >= 9]
 
@@ -117,12 +118,14 @@ def _labels_of_cell(cell: Cell, row: int, column: int) -> Iterator[Label]:
         before = folded[: match.start()].strip(_MARKS + "(")
         # Inside a sentence a short word ("due", "date") is no label unless its value follows at once.
         last = not folded[match.end() :].strip(_MARKS + ")") and len(folded) < 40  # "zzgl. 19 % MwSt."
+        if match.group() in _ALONE and folded.strip(_MARKS) != match.group():
+            continue
         weak = bool(before) and len(match.group()) < 8 and not last
         if not weak or re.match(r"[\s:.#]{0,3}\S*\d", folded[match.end() :]):
             yield Label(field=field, rank=rank, row=row, column=column, start=match.start(), end=match.end())
 
 
-@functools.cache
+@per_rules
 def _columns() -> dict[str, str]:
     return {_key(word): name for name, words in patterns()["columns"].items() for word in words}
 

@@ -17,7 +17,7 @@ _CONTACT = re.compile(r"@|www\.|https?:|\+?\d[\d ()/-]{7,}\d|\b(?:IBAN|BIC|VAT|U
 def name_of(text: str, where: int) -> tuple[str, int] | None:
     """A `Reader` for names: the text up to a mark that ends one."""
     del where
-    cut = re.split(r"\s[·•|]\s|\s{2,}|,\s|;|\s\(|\s[-–]\s", text, maxsplit=1)[0].strip(" :.,")
+    cut = re.split(r"\s[·•|]\s|\s{2,}|,\s|;|\s\((?!haftungsbeschr)|\s[-–]\s", text, maxsplit=1)[0].strip(" :.,")
     if cut and text[text.find(cut) + len(cut) :].startswith(".") and _form(f"{cut}."):
         cut += "."  # the full stop of "Inc." is part of the name
     if len(re.findall(r"[^\W\d_]", cut)) < 3 or _CONTACT.search(cut) or dates(cut):
@@ -52,8 +52,8 @@ def customer_of(rows: Sequence[Row], labels: Sequence[Label]) -> Found[str] | No
 def _addressee(rows: Sequence[Row], labels: Sequence[Label]) -> Found[str] | None:
     """The window of a letter: three or more short lines, left-aligned, ending with a postcode and a town."""
     vendor = vendor_of(rows, labels, None)
-    for number, row in enumerate(rows[:40]):
-        cell = row[0]
+    places = ((number, column, cell) for number, row in enumerate(rows[:40]) for column, cell in enumerate(row))
+    for number, column, cell in places:
         if (
             cell.page
             or not _POSTCODE.search(cell.text)
@@ -61,7 +61,9 @@ def _addressee(rows: Sequence[Row], labels: Sequence[Label]) -> Found[str] | Non
             or any(mark in cell.text for mark in "·•|")
         ):
             continue
-        block = _block_above(rows, number)
+        block = _block_above(rows, number, column)
+        if vendor and fold(block[0].text).strip(" .") == fold(vendor.value).strip(" ."):
+            continue  # the sender's own address
         while block and vendor and fold(vendor.value) in fold(block[0].text):
             block.pop(0)  # the sender's line above the window
         if len(block) >= 2:
@@ -71,14 +73,17 @@ def _addressee(rows: Sequence[Row], labels: Sequence[Label]) -> Found[str] | Non
     return None
 
 
-def _block_above(rows: Sequence[Row], number: int) -> list[Cell]:
-    """The lines of an address block, top first, its last line being the first cell of the given row."""
-    block = [rows[number][0]]
-    for row in reversed(rows[max(0, number - 4) : number]):
-        above = row[0]
+def _block_above(rows: Sequence[Row], number: int, column: int) -> list[Cell]:
+    """The lines of an address block, top first, its last line being the given cell."""
+    block = [rows[number][column]]
+    for row in reversed(rows[max(0, number - 8) : number]):
         low = block[0]
+        aligned = [cell for cell in row if abs(cell.x0 - low.x0) <= low.height]
+        if not aligned:
+            continue  # a line of the column beside it
+        above = aligned[0]
         too_far = low.y0 - above.y1 > 1.1 * low.height
-        if too_far or abs(above.x0 - low.x0) > low.height or any(mark in above.text for mark in "·•|"):
+        if too_far or any(mark in above.text for mark in "·•|") or _CONTACT.search(above.text) or len(block) > 4:
             break
         if above.height > 1.6 * low.height:
             break  # a headline

@@ -8,19 +8,57 @@ import calendar
 import datetime as dt
 import functools
 import re
-import tomllib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from hocket.documents.userfiles import files_of, merged_rules
+
+_BUILTIN = Path(__file__).with_name("patterns.toml")
+_rules: ContextVar[dict[str, Any] | None] = ContextVar("extraction_rules", default=None)
+T = TypeVar("T")
 
 
-@functools.cache
+@contextmanager
+def rules_of(workflow: str | None) -> Iterator[None]:
+    """Within it, `patterns()` are this workflow's, the user's files included. Raises BadInput for a broken file."""
+    token = _rules.set(merged_rules(files_of(_BUILTIN, "extraction", workflow)))
+    try:
+        yield
+    finally:
+        _rules.reset(token)
+
+
 def patterns() -> dict[str, Any]:
-    """The data file beside this module: labels, months, currencies, kinds."""
-    return tomllib.loads(Path(__file__).with_name("patterns.toml").read_text(encoding="utf-8"))
+    """The rules that count here: labels, months, currencies, kinds."""
+    found = _rules.get()
+    return merged_rules(files_of(_BUILTIN, "extraction", None)) if found is None else found
+
+
+def per_rules(build: Callable[[], T]) -> Callable[[], T]:
+    """Builds once for each set of rules; the oldest of a few is forgotten."""
+    built: dict[int, tuple[dict[str, Any], T]] = {}
+
+    @functools.wraps(build)
+    def cached() -> T:
+        rules = patterns()
+        found = built.get(id(rules))
+        if found is None or found[0] is not rules:
+            if len(built) >= _KEPT:
+                built.clear()
+            # The rules are kept beside what was built from them, so that their id stays theirs.
+            found = built[id(rules)] = (rules, build())
+        return found[1]
+
+    return cached
+
+
+_KEPT = 16
 
 
 def fold(text: str) -> str:
@@ -42,7 +80,7 @@ def _folded(character: str) -> str:
 
 # --- numbers and money -------------------------------------------------------------------------------------------
 
-_BLANK = "[  \u202f\u2009]"
+_BLANK = "[ \u00a0\u202f\u2009]"
 _GROUPS = {",": r"\.", r"\.": ",", _BLANK: "[.,]", "['’]": "[.,]"}
 """A thousands mark and the decimal marks that may go with it."""
 _NUMBER = "|".join(
@@ -80,12 +118,12 @@ class Money:
     end: int
 
 
-@functools.cache
+@per_rules
 def _signs() -> dict[str, str]:
     return {sign.casefold(): code for code, signs in patterns()["currencies"].items() for sign in signs}
 
 
-@functools.cache
+@per_rules
 def _money() -> re.Pattern[str]:
     signs = "|".join(re.escape(sign) for sign in sorted(_signs(), key=len, reverse=True))
     before = rf"(?P<before>(?<![^\W\d_])(?:{signs}){_BLANK}{{0,2}})?"
@@ -136,13 +174,13 @@ class Day:
     end: int
 
 
-@functools.cache
+@per_rules
 def _months() -> dict[str, int]:
     names = enumerate(patterns()["months"].values(), start=1)
     return {fold(word): month for month, words in names for word in words}
 
 
-@functools.cache
+@per_rules
 def _date_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     names = "|".join(sorted(_months(), key=len, reverse=True))
     year, gap = r"(?P<y>\d{4}|'?\d{2}(?!\d))", r"[\s.\-/]*"

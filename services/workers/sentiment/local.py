@@ -1,19 +1,24 @@
-"""The local sentiment engine: VADER, sentence by sentence. It reads English only and says so."""
+"""The local sentiment engine: sentence by sentence, by lists of words, in English, German and French.
 
-import functools
-import threading
+Other languages need a model, and it says so.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hocket.core.work import BadInput, NeedsModel, Work
-from hocket.documents.language import NAMES, language_of
+from hocket.documents.language import language_of
 from hocket.documents.reading import readings
 from hocket.documents.sentences import sentences
+from hocket.documents.userfiles import files_of, merged_rules
+from services.workers.sentiment.scoring import by_lists, english, lexicon_of
 
 MAX_SENTENCES = 2_000
 _REASONS = 5
 _LABELLED = 0.05  # VADER's own limits of "neutral"
 _STRONG, _WEAK = 0.6, 0.3
-_lock = threading.Lock()
+_WORDS = Path(__file__).with_name("words.toml")
 
 
 def run(work: Work) -> dict[str, Any]:
@@ -22,11 +27,10 @@ def run(work: Work) -> dict[str, Any]:
     if not found:
         raise BadInput("There is no sentence whose sentiment could be judged.")
     language = language_of(" ".join(found))
-    if language in ("de", "fr"):
-        raise NeedsModel(f"The local sentiment engine reads English only, and this text looks {NAMES[language]}.")
-    scores = [_score(sentence) for sentence in found]
-    if language == "other" and not any(scores):
-        raise NeedsModel("The local sentiment engine reads English only, and knows no word of this text.")
+    rules = merged_rules(files_of(_WORDS, "sentiment", work.workflow))
+    language, scores = _judged(found, language, rules)
+    if not language:
+        raise NeedsModel("The local sentiment engine reads English, German and French, and knows no word of this text.")
     score = _overall(scores)
     label = "negative" if score <= -_LABELLED else "positive" if score >= _LABELLED else "neutral"
     return {
@@ -34,24 +38,25 @@ def run(work: Work) -> dict[str, Any]:
         "score": round(score, 4),
         "intensity": _intensity(score, scores, label),
         "reasons": _reasons(found, scores, label),
-        "language": "en" if language == "other" else language,
+        "language": language,
     }
 
 
-def _score(sentence: str) -> float:
-    with _lock:
-        analyser = _analyser()
-    return float(analyser.polarity_scores(sentence)["compound"])
+def _judged(found: list[str], language: str, rules: Mapping[str, Any]) -> tuple[str, list[float]]:
+    """The language that is taken, empty if none is known, and each sentence's score.
 
-
-@functools.cache
-def _analyser() -> Any:
-    # Loads a lexicon, so only when first used.
-    from vaderSentiment.vaderSentiment import (
-        SentimentIntensityAnalyzer,
-    )
-
-    return SentimentIntensityAnalyzer()
+    A text too short to tell its language by is judged by the first of the three that knows a word of it.
+    """
+    scores: list[float] = []
+    for one in (language,) if language in rules else ("en", "de", "fr"):
+        if one == "en":
+            scores = [english(sentence, rules["en"]) for sentence in found]
+        else:
+            lists = lexicon_of(rules[one])
+            scores = [by_lists(sentence, lists) for sentence in found]
+        if language == one or any(scores):
+            return one, scores
+    return "", scores
 
 
 def _overall(scores: list[float]) -> float:

@@ -27,8 +27,9 @@ _SALUTATION = re.compile(
 def run(work: Work) -> dict[str, Any]:
     """Summarise the outputs of the dependencies, else the documents, else the request's text."""
     source = _source(work)
-    count = _option(work.options, "sentences", 3, 50)
     max_words = _option(work.options, "max_words", None, 100_000)
+    # Whoever gives only a number of words wants them used.
+    count = _option(work.options, "sentences", 3 if max_words is None else 50, 50)
     text = "\n\n".join(body for _, body in source)
     language = language_of(text)
     found = [sentence for _, body in source for sentence in sentences(body)]

@@ -26,7 +26,7 @@ OUTPUT = {
 }
 LOCAL = """
 from dataclasses import dataclass
-from hocket.core.work import BadInput, NeedsModel, Work
+from hocket.core.work import BadInput, EngineLost, NeedsModel, Work
 
 
 @dataclass
@@ -40,6 +40,8 @@ def run(work: Work) -> dict:
         raise NeedsModel("A joke needs a model.")
     if seen.text == "bad":
         raise BadInput("Send a text.")
+    if seen.text == "lost":
+        raise EngineLost("The OCR process ended: try again.")
     if seen.text == "bug":
         return {"text": 1 / 0}
     if seen.text == "stop":
@@ -165,6 +167,13 @@ async def test_an_engine_that_fails_is_named_and_a_model_may_take_over(make: Any
     assert "mend " in found.error.message
     provider = ScriptedProvider("anthropic", in_turn({"text": "X"}))
     assert (await run(make(), work(text), models_of(provider))).engine == HAIKU
+
+
+async def test_an_engine_that_lost_its_process_may_be_tried_again(make: Any) -> None:
+    found = await run(make(), work("lost"))
+    assert found.error is not None
+    assert (found.error.kind, found.error.retryable) == ("engine_lost", True)
+    assert found.attempts[0].outcome == "engine_lost"
 
 
 async def test_an_engine_that_cannot_be_loaded_is_this_tasks_failure(make: Any) -> None:

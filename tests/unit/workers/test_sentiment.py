@@ -34,19 +34,25 @@ def test_a_plain_statement_is_neutral():
 
 
 @pytest.mark.parametrize(
-    ("text", "language"),
+    ("text", "language", "label"),
     [
-        ("Ich bin sehr enttäuscht von dem Gerät und möchte mein Geld zurück.", "German"),
-        ("Je suis très déçu par la machine et je demande le remboursement.", "French"),
+        ("Ich bin sehr enttäuscht von dem Gerät und möchte mein Geld zurück.", "de", "negative"),
+        ("Ich bin mit der Arbeit nicht zufrieden.", "de", "negative"),
+        ("Die Monteure waren freundlich, und das Ergebnis ist hervorragend.", "de", "positive"),
+        ("Die Rechnung ist bis zum 3. Mai zu zahlen.", "de", "neutral"),
+        ("Je suis très déçu par la machine et je demande le remboursement.", "fr", "negative"),
+        ("Nous sommes très satisfaits de la machine et de votre service.", "fr", "positive"),
+        ("La facture est payable le 3 mai par virement.", "fr", "neutral"),
     ],
 )
-def test_other_languages_need_a_model(text, language):
-    with pytest.raises(NeedsModel, match=f"reads English only, and this text looks {language}"):
-        of(text)
+def test_german_and_french_are_judged_by_their_own_words(text, language, label):
+    record = of(text)
+    assert (record["language"], record["label"]) == (language, label)
+    assert all(reason["text"] in text for reason in record["reasons"])
 
 
 def test_unknown_words_need_a_model():
-    with pytest.raises(NeedsModel, match="English only"):
+    with pytest.raises(NeedsModel, match="English, German and French"):
         of("Dzień dobry, proszę czekać.")
 
 

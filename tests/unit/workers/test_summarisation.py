@@ -111,3 +111,23 @@ def test_any_text_is_summarised_or_refused(text):
     except BadInput:
         return
     assert record["summary"]
+
+
+def test_a_number_of_words_alone_is_used_up():
+    sentences = [f"Plant {name} reported {n} new orders for pumps in the spring." for n, name in enumerate("ABCDEFGH")]
+    source = " ".join(f"{s} {other}" for s, other in zip(sentences, reversed(_OTHERS), strict=True))
+    work = Work(task_id="s", specialty="summarisation", instruction="", text=source, options={"max_words": 60})
+    record = run(work)
+    assert 40 < len(record["summary"].split()) <= 60
+
+
+_OTHERS = (
+    "The roof of the hall was mended before winter came.",
+    "Customers asked twice for shorter terms of delivery.",
+    "A second crane will stand at the harbour next year.",
+    "Prices of steel fell by a tenth since January.",
+    "Nobody was hurt when the old chimney was taken down.",
+    "The board meets in Leeds on the first of June.",
+    "Training for welders starts again after the holidays.",
+    "Exports to Norway doubled within the last quarter.",
+)

@@ -1,0 +1,101 @@
+"""All ten specialties through both SDKs: schema-valid output; a wrong reply is repaired once, or fails clearly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hocket.contracts.specialties import load_specialties
+from hocket.core.work import Work
+from hocket.llm.models import Models
+from hocket.llm.schemas import faults
+from hocket.runtime.clock import now_ms
+from services.workers.engine import Engines, Outcome
+from tests.support.simulated import Reply, SimulatedProvider
+
+SPECIALTIES = load_specialties()
+REPLIES: dict[str, dict[str, Any]] = {
+    "research": {"text": "Three months.", "passages": [{"quote": "three months", "document": "a.txt", "page": 1}]},
+    "code": {"text": "Run it.", "files": [{"path": "a.py", "language": "python", "content": "print(1)\n"}]},
+    "analysis": {"text": "Sales rise.", "notes": ["One month is missing."]},
+    "writing": {"text": "Dear [name],", "title": "Your order", "language": "en", "gaps": ["name"]},
+    "translation": {"text": "Guten Tag", "source_language": "en", "target_language": "de"},
+    "extraction": {"kind": "other", "text": "Three vendors.", "language": "en"},
+    "summarisation": {"summary": "A is cheap."},
+    "sentiment": {"label": "neutral", "score": 0.0, "intensity": "low", "language": "en"},
+    "decision": {"decision": "pay", "because": "It is due."},
+    "synthesis": {"text": "Take A.", "sources": ["a"]},
+}
+
+
+async def asked(api: str, name: str, *replies: Reply) -> tuple[Outcome, SimulatedProvider]:
+    left = list(replies)
+    # "best" of decision and the like begins with a model; where the local engine is first, it finds nothing to do.
+    work = Work(task_id="t", specialty=name, instruction="Do it.", text="A text without any table.")
+    async with SimulatedProvider(lambda _: left.pop(0) if len(left) > 1 else left[0]) as provider:
+        engines = Engines(Models.from_env(provider.env(api)), now_ms)
+        outcome = await engines.run(SPECIALTIES[name], work, strategy="best", deadline_ms=now_ms() + 20_000)
+        await engines.close()
+    return outcome, provider
+
+
+def test_there_are_ten() -> None:
+    assert set(SPECIALTIES) == set(REPLIES)
+    limits = {n: SPECIALTIES[n].max_output_tokens for n in ("code", "research", "analysis", "writing", "synthesis")}
+    assert limits == {"code": 4096, "research": 2048, "analysis": 2048, "writing": 3000, "synthesis": 2048}
+
+
+def _within(said: Any, kept: Any) -> bool:
+    """Whether all that was said was kept; defaults may have been filled in."""
+    if isinstance(said, dict):
+        return all(key in kept and _within(value, kept[key]) for key, value in said.items())
+    if isinstance(said, list):
+        return len(said) == len(kept) and all(_within(a, b) for a, b in zip(said, kept, strict=True))
+    return bool(said == kept)
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+@pytest.mark.parametrize("name", sorted(REPLIES))
+async def test_a_model_fills_in_the_same_record_as_the_local_engine(api: str, name: str) -> None:
+    outcome, provider = await asked(api, name, Reply(data=REPLIES[name]))
+    assert outcome.error is None
+    assert (outcome.engine or "").startswith(f"{api}/")
+    assert faults(SPECIALTIES[name].output_schema, outcome.output) == []
+    kept = {key: outcome.output[key] for key in REPLIES[name]} if outcome.output else {}
+    assert _within(REPLIES[name], kept)
+    assert len(provider.log) == 1
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+@pytest.mark.parametrize("name", sorted(REPLIES))
+async def test_a_reply_that_does_not_fit_is_repaired_once(api: str, name: str) -> None:
+    outcome, provider = await asked(api, name, Reply(data={"nothing": 1}), Reply(data=REPLIES[name]))
+    assert outcome.error is None
+    assert faults(SPECIALTIES[name].output_schema, outcome.output) == []
+    assert [a.outcome for a in outcome.attempts if a.engine != "local"] == ["malformed", "completed"]
+    assert len(provider.log) == 2
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+@pytest.mark.parametrize("name", ["code", "writing"])
+async def test_without_a_local_engine_a_reply_that_never_fits_fails_clearly(api: str, name: str) -> None:
+    outcome, provider = await asked(api, name, Reply(data={"nothing": 1}))
+    assert outcome.output is None
+    assert outcome.error is not None
+    assert outcome.error.kind == "malformed"
+    assert "does not fit, even after one repair: the reply: there is no field 'nothing'" in outcome.error.message
+    models = {logged.model for logged in provider.log}
+    assert len(provider.log) == 2 * len(models), "one repair for each rung, no more"
+
+
+@pytest.mark.parametrize("name", ["code", "writing"])
+async def test_without_any_model_they_say_in_one_sentence_what_is_missing(name: str) -> None:
+    engines = Engines(None, now_ms)
+    work = Work(task_id="t", specialty=name, instruction="Do it.", text="x")
+    outcome = await engines.run(SPECIALTIES[name], work, strategy="balanced", deadline_ms=None)
+    await engines.close()
+    assert outcome.error is not None
+    assert outcome.error.kind == "needs_model"
+    assert outcome.error.message.startswith(f"The specialty {name} needs a model (")
+    assert "ANTHROPIC_API_KEY" in outcome.error.message
