@@ -132,24 +132,8 @@ class _Climb:
         try:
             async with scope:
                 output, wrong = await self._engines.in_thread(self._run_local)
-        except NeedsModel as e:
-            self._note("needs_model", str(e), started)
-            self._needs = str(e)
-            return None
-        except BadInput as e:
-            self._note("bad_input", str(e), started)
-            return self._outcome(error=Error(kind="bad_input", message=str(e)), engine=LOCAL)
-        except EngineLost as e:
-            self._lost(str(e), started)
-            return None
-        except Exception as e:
-            # An engine may be a user's code: its crash is this task's failure, not the worker's.
-            if scope.expired():
-                self._timed_out(started)
-            else:
-                log.exception("local engine crashed", specialty=self._specialty.name, task_id=self._work.task_id)
-                self._engine_failed(f"{type(e).__name__}: {e}", started)
-            return None
+        except Exception as e:  # noqa: BLE001 - it may be a user's code: its crash is this task's failure, not ours
+            return self._not_done(e, started, late=scope.expired())
         if wrong:
             self._engine_failed(f"its output does not fit the specialty's record: {'; '.join(wrong)}", started)
             return None
@@ -160,6 +144,25 @@ class _Climb:
             return None
         self._note("completed", None, started)
         return self._counted(self._delivered(output, LOCAL, "no model needed"))
+
+    def _not_done(self, error: Exception, started: int, *, late: bool) -> Outcome | None:
+        """What the local engine's error means: an end only when the input is bad, else the next rung's turn."""
+        if isinstance(error, BadInput):
+            self._note("bad_input", str(error), started)
+            return self._outcome(error=Error(kind="bad_input", message=str(error)), engine=LOCAL)
+        if isinstance(error, NeedsModel):
+            self._note("needs_model", str(error), started)
+            self._needs = str(error)
+        elif isinstance(error, EngineLost):
+            self._lost(str(error), started)
+        elif late:
+            self._timed_out(started)
+        else:
+            log.error(
+                "local engine crashed", specialty=self._specialty.name, task_id=self._work.task_id, exc_info=error
+            )
+            self._engine_failed(f"{type(error).__name__}: {error}", started)
+        return None
 
     def _run_local(self) -> tuple[dict[str, Any], list[str]]:
         try:
@@ -203,21 +206,24 @@ class _Climb:
             return hit
         try:
             question = await self._engines.in_thread(self._question)
-        except BadInput as e:
-            refused = Error(kind="bad_input", message=str(e))
-            return self._outcome(error=refused) if self._kept is None else None
-        except EngineLost as e:
-            self._lost(str(e), started)
-            return None
-        except Exception as e:  # the hooks may be a user's code
-            log.exception("specialty's check crashed", specialty=self._specialty.name, task_id=self._work.task_id)
-            self._engine_failed(f"check.py: {type(e).__name__}: {e}", started)
-            return None
+        except Exception as e:  # noqa: BLE001 - the hooks may be a user's code
+            return self._not_asked(e, started)
         if stopped := self._looked_at(question):
             self._note(stopped.kind, stopped.message, started)
             self._failed = stopped
             return None
         return await self._ask(rungs, question, key)
+
+    def _not_asked(self, error: Exception, started: int) -> Outcome | None:
+        if isinstance(error, BadInput):
+            refused = Error(kind="bad_input", message=str(error))
+            return self._outcome(error=refused) if self._kept is None else None
+        if isinstance(error, EngineLost):
+            self._lost(str(error), started)
+        else:
+            log.error("check crashed", specialty=self._specialty.name, task_id=self._work.task_id, exc_info=error)
+            self._engine_failed(f"check.py: {type(error).__name__}: {error}", started)
+        return None
 
     async def _ask(self, rungs: list[str], question: Question, key: str | None) -> Outcome | None:
         found = await self._asker.climb(rungs, question.call, self._judged, doubt=self._doubt)

@@ -94,7 +94,7 @@ def pair_of(specialty: Specialty, task: Task, result: Result, blobs: Blobs, rule
     from services.workers.question import question_of
     from services.workers.service import work_of
 
-    call = question_of(specialty, work_of(task, blobs))
+    call = question_of(specialty, work_of(task, blobs)).call
     if call.images:
         raise BadInput("it has pictures, which the formats do not hold")
     assert result.output is not None  # noqa: S101 - accepted() saw it
