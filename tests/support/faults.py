@@ -112,7 +112,8 @@ async def scaling(ground: Ground) -> int:
     """Two busy workers become six, and two again."""
     await _busy(ground, ("a", "b"))
     ground.start("c", "d", "e", "f")
-    await asyncio.sleep(8)
+    await ground.until_working(6, PATIENCE_S)
+    await asyncio.sleep(3)
     for name in ("c", "d", "e", "f"):
         ground.terminate(name)
     for name in ("c", "d", "e", "f"):

@@ -306,6 +306,24 @@ class Heartbeat(Record):
     paused: tuple[str, ...] = ()
 
 
+class Away(Record):
+    """Of one partition that its worker does not hold any more: what it still runs, and what it has done since."""
+
+    partition: int
+    running: tuple[int, ...] = ()
+    done: tuple[int, ...] = ()
+
+
+class Handover(Record):
+    """A worker's word on the calls that it took with it when partitions went to another one; the newest counts."""
+
+    worker: str
+    topic: str
+    ended: int
+    away: tuple[Away, ...] = ()
+    at: Millis
+
+
 class DeadLetter(Record):
     """A record that could not be processed, kept with everything needed to fix and replay it."""
 

@@ -17,7 +17,10 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class TopicSpec:
-    """One topic as declared; `partitions` is "joined", "tasks" or a number, `retention_ms` milliseconds."""
+    """One topic as declared; `partitions` is "joined", "tasks" or a number, `retention_ms` milliseconds.
+
+    A compacted one keeps the newest record of each key for ever, and `retention_ms` says nothing about it.
+    """
 
     name: str
     purpose: str
@@ -28,6 +31,7 @@ class TopicSpec:
     max_message_bytes: int | None
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
+    compacted: bool = False
 
     @property
     def joined(self) -> bool:
@@ -53,6 +57,7 @@ def _spec(name: str, raw: Mapping[str, Any], default_retention: str) -> TopicSpe
         max_message_bytes=raw.get("max_message_bytes"),
         producers=tuple(raw["producers"]),
         consumers=tuple(raw["consumers"]),
+        compacted=raw.get("cleanup", "delete") == "compact",
     )
 
 

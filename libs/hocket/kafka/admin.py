@@ -22,6 +22,15 @@ WAIT_SECONDS = 30.0
 _PAUSE_SECONDS = 0.3
 _REQUEST_SECONDS = 20.0
 
+COMPACTED = {
+    "cleanup.policy": "compact",
+    # Whoever starts reads such a topic from its beginning: it is kept close to one record a key, at little cost.
+    "segment.ms": "3600000",
+    "min.cleanable.dirty.ratio": "0.2",
+    "delete.retention.ms": "3600000",
+}
+"""Settings of a topic of which only the newest record of each key counts."""
+
 Action = Literal["created", "grown", "differs"]
 
 
@@ -153,7 +162,11 @@ def decide(
 
 def topic_configs(spec: TopicSpec) -> dict[str, str]:
     """The topic settings that a declaration asks for, as Kafka names them."""
-    configs = {"message.timestamp.type": "LogAppendTime", "retention.ms": str(spec.retention_ms)}
+    configs = {"message.timestamp.type": "LogAppendTime"}
+    if spec.compacted:
+        configs |= COMPACTED
+    else:
+        configs["retention.ms"] = str(spec.retention_ms)
     if spec.max_message_bytes is not None:
         configs["max.message.bytes"] = str(spec.max_message_bytes)
     return configs
