@@ -90,7 +90,10 @@ async def test_who_has_caught_up_has_heard_all_that_was_there(settings: Settings
             assert f"n{number}" in found
 
 
-async def test_a_topic_that_is_not_there_holds_nobody_up_for_long(settings: Settings, topics_ready: Topics) -> None:
+async def test_a_topic_that_is_not_there_holds_nobody_up_for_long(
+    settings: Settings, topics_ready: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hocket.kafka.broadcast._CATCH_UP_S", 2.0)
     async with reading(settings, f"{topics_ready.control}-missing") as (mine, found):
         async with asyncio.timeout(8):
             await mine.caught_up()

@@ -47,8 +47,9 @@ async def pauses(ground: Ground, *, times: int) -> int:
     names = ("a", "b")
     await _busy(ground, names)
     for name, _ in zip(itertools.cycle(names), range(times), strict=False):
-        ground.hit(name)
         ground.workers[name].signal(signal.SIGSTOP)
+        await asyncio.sleep(0.1)
+        ground.hit(name)  # what it runs now, it cannot start any more
         await asyncio.sleep(ground.settings.session_timeout_ms / 1000 + 2)
         ground.workers[name].signal(signal.SIGCONT)
         await asyncio.sleep(2)

@@ -132,8 +132,9 @@ class Ground:
         self.hits.append(Hit(at=time.monotonic(), pid=self.pid(name)))
 
     def kill(self, name: str) -> None:
-        self.hit(name)
+        pid = self.pid(name)
         self.workers[name].kill()
+        self.hits.append(Hit(at=time.monotonic(), pid=pid))  # what it runs now, it cannot end any more
 
     def terminate(self, name: str) -> None:
         """SIGTERM, without waiting."""
