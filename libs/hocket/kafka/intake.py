@@ -36,6 +36,11 @@ class Intake:
         return len(self._schedule)
 
     @property
+    def waits(self) -> bool:
+        """Whether there is anything to start."""
+        return len(self._schedule) > 0 or bool(self.suspects)
+
+    @property
     def free(self) -> int:
         """How many more may be pushed."""
         return self.window - len(self._schedule) - len(self.held) - len(self.suspects)

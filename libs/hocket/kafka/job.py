@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from hocket.core.offsets import Offsets
@@ -64,8 +65,9 @@ class Job:
 
 
 def remember(known: dict[K, V], key: K, value: V, most: int = REMEMBERED) -> None:
-    """Keeps the latest `most` of them."""
+    """Keeps the latest `most` of them, and at times twice as many: single ones are dear to take from a dict's front."""
     known.pop(key, None)
     known[key] = value
-    if len(known) > most:
-        del known[next(iter(known))]
+    if len(known) > 2 * most:
+        for old in list(islice(known, most)):
+            del known[old]

@@ -263,6 +263,8 @@ class Runtime:
         self._start_ready()
 
     def _start_ready(self) -> None:
+        if not self._queue.waits:
+            return
         if self._stale:
             self._tenure.dirty.set()  # away for so long that the group may have given its partitions to others
         else:
@@ -271,7 +273,6 @@ class Runtime:
                     break
                 self._launch(job)
                 self._allowed = self._allowed and self._allowed - 1
-        self._show()
 
     @property
     def _stale(self) -> bool:
@@ -306,10 +307,6 @@ class Runtime:
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._failed.set()
-
-    def _show(self) -> None:
-        self._meters.in_flight.set(len(self._running))
-        self._meters.queued.set(len(self._queue))
 
     def _on_assigned(self, partitions: Collection[int]) -> None:
         log.info("%s holds partitions %s", self.worker, sorted(partitions))
@@ -351,6 +348,8 @@ class Runtime:
             fine, troubled = counts.completed - seen[0], counts.troubled - seen[1]
             self._limit = allowance(self._limit, fine=fine, troubled=troubled, most=self._concurrency)
             self._allowed = self._limit
+            self._meters.in_flight.set(len(self._running))
+            self._meters.queued.set(len(self._queue))
             await self._tenure.ledger.note_positions()
             self._tenure.dirty.set()
             now = self._clock()
