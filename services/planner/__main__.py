@@ -7,9 +7,9 @@ from functools import partial
 
 from hocket.contracts.specialties import load_specialties
 from hocket.contracts.workflows import load_workflows
+from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
-from hocket.kafka.control import ControlReader
-from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
+from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.runtime import Runtime
 from hocket.llm.models import Models
 from hocket.runtime.clock import now_ms
@@ -54,9 +54,7 @@ async def serve_planner(settings: Settings, stop: asyncio.Event, health: Health 
             if health is not None:
                 health.add(PLANNING, partial(getattr, runtime, "joined"))
             beats = Heartbeats([runtime], producer=producer, codec=codec, topics=topics, clock=now_ms)
-            cancel = cancel_in([runtime])
-            control = ControlReader(settings, topic=topics.control, codec=codec, on_cancel=cancel, clock=now_ms)
-            await host([runtime], beats, stop, control)
+            await host([runtime], beats, stop, listen([runtime], settings, topics, codec))
     finally:
         await planner.models.close()
 

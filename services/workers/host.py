@@ -8,9 +8,9 @@ from functools import partial
 
 from hocket.contracts.claims import Blobs
 from hocket.contracts.specialties import Specialty, SpecialtyError, load_specialties
+from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
-from hocket.kafka.control import ControlReader
-from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
+from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.log import Producer
 from hocket.kafka.runtime import Runtime
 from hocket.llm.cache import ResultCache
@@ -38,9 +38,7 @@ async def serve_workers(
                     health.add(runtime.specialty, partial(getattr, runtime, "joined"))
             topics, codec = topics_of(settings), codec_of(settings)
             beats = Heartbeats(runtimes, producer=producer, codec=codec, topics=topics, clock=now_ms)
-            cancel = cancel_in(runtimes)
-            control = ControlReader(settings, topic=topics.control, codec=codec, on_cancel=cancel, clock=now_ms)
-            await host(runtimes, beats, stop, control)
+            await host(runtimes, beats, stop, listen(runtimes, settings, topics, codec))
     finally:
         await engines.close()
 

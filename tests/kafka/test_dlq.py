@@ -116,3 +116,24 @@ async def test_bytes_headers_and_key_are_untouched_and_a_second_replay_warns(
     assert sorted(r.key for r in found) == [b"k0", b"k1", b"k1", b"k2"]
     gone = await cli("replay", "3:999", "--yes")
     assert gone.exit_code == 4 and "there is no dead letter 3:999" in gone.stderr
+
+
+async def test_all_goes_on_beyond_what_fits_into_memory(
+    settings: Settings, topics_ready: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--all once stopped at its limit without a word."""
+    monkeypatch.setattr("hocket.cli.letters.BATCH", 3)
+    async with producing(settings) as producer:
+        for number in range(8):
+            key = f"k{number}".encode()
+            letter = DeadLetter(
+                topic=topics_ready.results, partition=0, offset=number, key=key, value=key, headers={}, kind="invalid",
+                reason="x", service="worker/a", timestamp=1, at=number,
+            )  # fmt: skip
+            await producer.send_and_wait(topics_ready.dead_letters, CODEC.encode(letter, "d"), key=key)
+    cli = Cli(settings)
+    stopped = await cli("replay", "--all", "-o", "json", answer="y\nn\n")
+    assert stopped.exit_code == 1 and "nothing more was replayed after the first 3" in stopped.stderr
+    replayed = json.loads((await cli("replay", "--all", "--yes", "-o", "json")).stdout)["replayed"]
+    listed = json.loads((await cli("ls", "-o", "json")).stdout)["dead_letters"]
+    assert [e["id"] for e in replayed] == [e["id"] for e in listed] and len(listed) == 8

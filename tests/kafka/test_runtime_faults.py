@@ -38,7 +38,7 @@ async def make_topics(settings: Settings, *names: str, partitions: int = 4) -> N
 async def basic_topics(settings: Settings) -> Topics:
     topics = Topics(settings.prefix)
     names = (topics.results, topics.progress, topics.dead_letters, topics.heartbeats, topics.tasks(SPECIALTY))
-    await make_topics(settings, *names)
+    await make_topics(settings, *names, topics.handovers, topics.control)
     return topics
 
 

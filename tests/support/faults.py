@@ -47,8 +47,9 @@ async def pauses(ground: Ground, *, times: int) -> int:
     names = ("a", "b")
     await _busy(ground, names)
     for name, _ in zip(itertools.cycle(names), range(times), strict=False):
-        ground.hit(name)
         ground.workers[name].signal(signal.SIGSTOP)
+        await asyncio.sleep(0.1)
+        ground.hit(name)  # what it runs now, it cannot start any more
         await asyncio.sleep(ground.settings.session_timeout_ms / 1000 + 2)
         ground.workers[name].signal(signal.SIGCONT)
         await asyncio.sleep(2)
@@ -112,7 +113,8 @@ async def scaling(ground: Ground) -> int:
     """Two busy workers become six, and two again."""
     await _busy(ground, ("a", "b"))
     ground.start("c", "d", "e", "f")
-    await asyncio.sleep(8)
+    await ground.until_working(6, PATIENCE_S)
+    await asyncio.sleep(3)
     for name in ("c", "d", "e", "f"):
         ground.terminate(name)
     for name in ("c", "d", "e", "f"):

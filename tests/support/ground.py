@@ -98,7 +98,7 @@ class Ground:
         names += [self.tasks, self.topics.control]
         async with admin(self.settings) as client:
             count = self.settings.partitions
-            await client.create_topics([NewTopic(n, count, 1) for n in names])
+            await client.create_topics([*(NewTopic(n, count, 1) for n in names), NewTopic(self.topics.handovers, 1, 1)])
             # A reader that comes too early sees some of the partitions, and follows only those for ever.
             async with asyncio.timeout(20):
                 while not all(_settled(t, count) for t in await client.describe_topics(names)):
@@ -132,8 +132,9 @@ class Ground:
         self.hits.append(Hit(at=time.monotonic(), pid=self.pid(name)))
 
     def kill(self, name: str) -> None:
-        self.hit(name)
+        pid = self.pid(name)
         self.workers[name].kill()
+        self.hits.append(Hit(at=time.monotonic(), pid=pid))  # what it runs now, it cannot end any more
 
     def terminate(self, name: str) -> None:
         """SIGTERM, without waiting."""

@@ -14,6 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+UNCOMMITTED_S = 0.1
+"""From the end of a call until its result is acknowledged and its offset committed, at the most."""
+
 
 class Pen:
     """Writes the ledger from inside a stub worker."""
@@ -44,6 +47,10 @@ class Call:
 
     def open_at(self, moment: float) -> bool:
         return self.start <= moment and (self.end is None or self.end > moment)
+
+    def just_ended(self, moment: float) -> bool:
+        """Whether its outcome may not have been committed yet."""
+        return self.end is not None and moment - UNCOMMITTED_S < self.end <= moment
 
 
 def read_ledger(path: Path) -> list[Call]:
@@ -79,8 +86,10 @@ class Verdict:
     calls: int
     called: int
     in_flight_at_hits: int
+    just_ended: int
+    """Extra calls of tasks whose call ended within UNCOMMITTED_S before the hit: their commit was under way."""
     extra_elsewhere: int
-    """Extra calls of tasks that were in flight in no process when it was hit: paid twice without need."""
+    """Extra calls of all other tasks: paid twice without need."""
     recoveries: list[float] = field(default_factory=list)
     """For each hit, seconds until the last of the tasks in flight in that process ran elsewhere."""
 
@@ -95,7 +104,7 @@ class Verdict:
             f"{self.tasks} tasks, lost {self.lost}, counted once {self.tasks - self.lost} (second results dropped: "
             f"{self.results - self.tasks + self.lost}), extra calls {self.extra} "
             f"({100 * self.extra / self.tasks:.2f} %), in flight at the faults {self.in_flight_at_hits} (ratio {against}), "  # noqa: E501
-            f"extra of tasks not in flight then {self.extra_elsewhere}{recovered}"
+            f"extra of tasks that had just ended {self.just_ended}, of others {self.extra_elsewhere}{recovered}"
         )
 
 
@@ -108,10 +117,12 @@ def judge(expected: Iterable[str], results: Sequence[str], calls: Sequence[Call]
     for c in mine:
         by_task.setdefault(c.task, []).append(c)
     struck: Counter[str] = Counter()
+    ended_then: Counter[str] = Counter()
     recoveries = []
     for hit in hits:
         open_then = [c for c in mine if c.pid == hit.pid and c.open_at(hit.at)]
         struck.update(c.task for c in open_then)
+        ended_then.update(c.task for c in mine if c.pid == hit.pid and c.just_ended(hit.at))
         again = [next((n.start for n in by_task[c.task] if n.start > hit.at), None) for c in open_then]
         if found := [a - hit.at for a in again if a is not None]:
             recoveries.append(max(found))
@@ -122,6 +133,7 @@ def judge(expected: Iterable[str], results: Sequence[str], calls: Sequence[Call]
         calls=len(mine),
         called=len(by_task),
         in_flight_at_hits=struck.total(),
-        extra_elsewhere=sum(max(0, len(c) - 1 - struck[t]) for t, c in by_task.items()),
+        just_ended=sum(min(max(0, len(c) - 1 - struck[t]), ended_then[t]) for t, c in by_task.items()),
+        extra_elsewhere=sum(max(0, len(c) - 1 - struck[t] - ended_then[t]) for t, c in by_task.items()),
         recoveries=recoveries,
     )

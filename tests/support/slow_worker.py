@@ -8,6 +8,7 @@ import random
 
 from hocket.contracts.records import Error, Result, Task
 from hocket.kafka.aio import open_producer
+from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.runtime import Outgoing, Runtime
@@ -61,7 +62,8 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health) -> None
         runtime = slow_runtime(settings, producer, seconds=span)  # type: ignore[arg-type]
         health.add("joined", lambda: runtime.joined)
         topics, codec = topics_of(settings), codec_of(settings)
-        await host([runtime], Heartbeats([runtime], producer=producer, codec=codec, topics=topics, clock=now_ms), stop)
+        beats = Heartbeats([runtime], producer=producer, codec=codec, topics=topics, clock=now_ms)
+        await host([runtime], beats, stop, listen([runtime], settings, topics, codec))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,8 @@ def replay(
 ) -> None:
     """Write the records to their topics again, under their keys, byte for byte unless edited.
 
-    Exit code 1 when you say no. The dead letters stay where they are until retention takes them.
+    --all takes them 1,000 at a time, the oldest first, and asks for each thousand. Exit code 1 when you say no. The
+    dead letters stay where they are until retention takes them.
     """
     from hocket.cli.letters import run_replay
 

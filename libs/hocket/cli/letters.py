@@ -27,11 +27,12 @@ from hocket.runtime.settings import Settings
 
 REPLAYED = "hocket-replayed"
 """Header of a replayed record: the id of its dead letter."""
-MAX_REPLAY = 1_000
-"""So many dead letters are replayed by one command; they are held in memory."""
+BATCH = 1_000
+"""So many dead letters are replayed at once, since they are held in memory; --all goes on with the next ones."""
 _SCAN = 20_000
 _MAX_REQUEST = 2 * 1024 * 1024
 _POLL_MS = 500
+_Place = tuple[int, int, int]  # (timestamp, partition, offset): places are unique, so letters are never compared
 _UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -172,20 +173,18 @@ def _dump(value: bytes, most: int = 4096) -> str:
 async def run_replay(
     settings: Settings, ids: Sequence[str], wanted: Wanted, *, edit: bool, yes: bool, output: Output
 ) -> int:
-    """`hocket dlq replay`; the exit code. All are looked at before the first is written."""
+    """`hocket dlq replay`; the exit code. Up to BATCH letters are all looked at before the first of them is written."""
+    done: list[dict[str, Any]] = []
     async with _desk(settings) as desk:
-        if ids:
-            letters = [await desk.one(i) for i in dict.fromkeys(ids)]
-        else:
-            letters = [x async for x in desk.newest(wanted, MAX_REPLAY)]
-        ready = [_ready(settings, x, desk, edit=edit) for x in letters]
-        for letter in letters:
-            if (before := await desk.replayed(letter)) is not None:
-                say(f"warning: {letter.id} {before}")
-        if ready and not yes and not _agreed(ready):
-            say("nothing was replayed")
-            return WRONG
-        done = await desk.write(ready)
+        async for letters in _one_batch(desk, ids) if ids else desk.batches(wanted, BATCH):
+            ready = [_ready(settings, x, desk, edit=edit) for x in letters]
+            for letter in letters:
+                if (before := await desk.replayed(letter)) is not None:
+                    say(f"warning: {letter.id} {before}")
+            if not yes and not _agreed(ready):
+                say(f"nothing more was replayed after the first {len(done)}" if done else "nothing was replayed")
+                return WRONG
+            done += await desk.write(ready)
     if output is Output.json:
         print_json({"replayed": done})
         return COMPLETE
@@ -194,6 +193,10 @@ async def run_replay(
     if not done:
         print("no dead letters to replay")
     return COMPLETE
+
+
+async def _one_batch(desk: _Desk, ids: Sequence[str]) -> AsyncIterator[list[Letter]]:
+    yield [await desk.one(i) for i in dict.fromkeys(ids)]
 
 
 def _ready(settings: Settings, letter: Letter, desk: _Desk, *, edit: bool) -> Mended:
@@ -232,22 +235,48 @@ class _Desk:
 
     async def newest(self, wanted: Wanted, limit: int) -> AsyncIterator[Letter]:
         """The newest of those wanted, in order of their times."""
+        heap: list[tuple[_Place, Letter]] = []
+        async for place, letter in self._wanted(wanted, await self._ends()):
+            (heapq.heappush if len(heap) < limit else heapq.heappushpop)(heap, (place, letter))
+        for _, letter in sorted(heap, key=lambda entry: entry[0]):
+            yield letter
+
+    async def batches(self, wanted: Wanted, size: int) -> AsyncIterator[list[Letter]]:
+        """All that are wanted and there by now, the oldest first, at most `size` held at once. What a replay adds in
+        the meantime is left out, or a record that fails again would be replayed for ever."""
+        ends, last = await self._ends(), (-1, -1, -1)
+        while True:
+            heap: list[tuple[_Place, Letter]] = []  # the largest place on top: all numbers are negated
+            async for place, letter in self._wanted(wanted, ends):
+                if place > last:
+                    entry = ((-place[0], -place[1], -place[2]), letter)
+                    (heapq.heappush if len(heap) < size else heapq.heappushpop)(heap, entry)
+            if not heap:
+                return
+            heap.sort(key=lambda entry: entry[0], reverse=True)
+            (time, partition, offset), _ = heap[-1]
+            last = (-time, -partition, -offset)
+            yield [letter for _, letter in heap]
+
+    async def _ends(self) -> dict[Any, int]:
         from aiokafka import TopicPartition
 
         places = [TopicPartition(self.topic, p) for p in range(self.partitions[self.topic])]
-        starts, heap = await self._client.beginning_offsets(places), list[tuple[int, int, int, Letter]]()
-        async for message in self._records(starts):
+        found: dict[Any, int] = await self._client.end_offsets(places)
+        return found
+
+    async def _wanted(self, wanted: Wanted, ends: dict[Any, int]) -> AsyncIterator[tuple[_Place, Letter]]:
+        self.unreadable = 0
+        starts = await self._client.beginning_offsets(list(ends))
+        async for message in self._records(starts, ends):
             try:
                 record = self.codec.decode(message.value, DeadLetter)
             except CodecError:
                 self.unreadable += 1
                 continue
             if record in wanted:
-                letter = Letter(partition=message.partition, offset=message.offset, record=record)
-                push = heapq.heappush if len(heap) < limit else heapq.heappushpop
-                push(heap, (message.timestamp, message.partition, message.offset, letter))
-        for *_, letter in sorted(heap, key=lambda entry: entry[:3]):
-            yield letter
+                place = (message.timestamp, message.partition, message.offset)
+                yield place, Letter(partition=message.partition, offset=message.offset, record=record)
 
     async def one(self, letter_id: str) -> Letter:
         """The letter with the id."""
@@ -288,11 +317,11 @@ class _Desk:
                 return f"may have been replayed before: only {_SCAN} records of {topic} after it were looked at"
         return None
 
-    async def _records(self, starts: dict[Any, int]) -> AsyncIterator[Any]:
-        """What stands in the partitions between these offsets and their ends of now."""
+    async def _records(self, starts: dict[Any, int], ends: dict[Any, int] | None = None) -> AsyncIterator[Any]:
+        """What stands in the partitions between these offsets and `ends`, or their ends of now."""
         if not starts:
             return
-        ends = await self._client.end_offsets(list(starts))
+        ends = ends or await self._client.end_offsets(list(starts))
         self._client.assign(list(starts))
         for place, offset in starts.items():
             self._client.seek(place, offset)

@@ -20,13 +20,14 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType, fingerprint, to_parsing_canonical_form
 from pydantic import ValidationError
 
-from hocket.contracts import records
+from hocket.contracts import internal, records
 from hocket.contracts.records import Record
 
 SINGLE_OBJECT = b"\xc3\x01"
 CONFLUENT = b"\x00"
 R = TypeVar("R", bound=Record)
 Schema = dict[str, Any]
+_HOMES = (records.__name__, internal.__name__)
 
 
 class CodecError(Exception):
@@ -53,7 +54,7 @@ class SchemaIds(Protocol):
 
 def record_types() -> dict[str, type[Record]]:
     """The record types that have a schema file of their own, by Avro name."""
-    found = {t.__name__: t for t in Record.__subclasses__() if t.__module__ == records.__name__}
+    found = {t.__name__: t for t in Record.__subclasses__() if t.__module__ in _HOMES}
     return {name: t for name, t in found.items() if _path(name).is_file()}
 
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Headers = list[tuple[str, bytes]]
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -38,14 +39,25 @@ def traceparent(headers: Iterable[tuple[str, bytes | None]] | None, request_id: 
 
 def event_headers(*, record: str, event_id: str, source: str, subject: str, at_ms: int, trace: str) -> Headers:
     """CloudEvents attributes for a record of type `hocket.<record>`, and the trace context it belongs to."""
-    at = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return [
-        ("ce_specversion", b"1.0"),
+        *_constant(record, source),
         ("ce_id", event_id.encode()),
-        ("ce_type", f"hocket.{record}".encode()),
-        ("ce_source", f"/hocket/{source}".encode()),
         ("ce_subject", subject.encode()),
-        ("ce_time", at.encode()),
-        ("content-type", b"application/avro"),
+        ("ce_time", _iso(at_ms)),
         ("traceparent", trace.encode()),
     ]
+
+
+@lru_cache(256)  # a process has few sources and types of record
+def _constant(record: str, source: str) -> Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", f"hocket.{record}".encode()),
+        ("ce_source", f"/hocket/{source}".encode()),
+        ("content-type", b"application/avro"),
+    ]
+
+
+@lru_cache(16)  # many records are written within one millisecond
+def _iso(at_ms: int) -> bytes:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").encode()

@@ -6,18 +6,19 @@ directions. Times are integers: milliseconds since the epoch, UTC. An optional f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Millis = Annotated[int, Field(ge=0)]
-"""Milliseconds since 1970-01-01 UTC."""
-
-
-class Record(BaseModel):
-    """Base of all records: immutable, strict about unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+from hocket.contracts.base import Millis as Millis
+from hocket.contracts.base import Record as Record
+from hocket.contracts.internal import AccountCommand as AccountCommand
+from hocket.contracts.internal import Away as Away
+from hocket.contracts.internal import Grant as Grant
+from hocket.contracts.internal import Handover as Handover
+from hocket.contracts.internal import Heartbeat as Heartbeat
+from hocket.contracts.internal import Timer as Timer
+from hocket.contracts.internal import Wakeup as Wakeup
 
 
 class Attachment(Record):
@@ -305,31 +306,6 @@ class Progress(Record):
     at: Millis
 
 
-class Heartbeat(Record):
-    """A worker's own account of its health, every second."""
-
-    worker: str
-    service: str
-    specialty: str | None = None
-    started_at: Millis
-    at: Millis
-    partitions: tuple[str, ...] = ()
-    in_flight: int = 0
-    queued: int = 0
-    completed: int = 0
-    failed: int = 0
-    mean_millis: float | None = None
-    state: str = "running"
-    version: str = ""
-    queued_by_class: tuple[int, ...] = ()
-    per_second: float = 0.0
-    error_rate: float | None = None
-    p50_millis: float | None = None
-    p95_millis: float | None = None
-    rate_limited: bool = False
-    paused: tuple[str, ...] = ()
-
-
 class DeadLetter(Record):
     """A record that could not be processed, kept with everything needed to fix and replay it."""
 
@@ -343,45 +319,4 @@ class DeadLetter(Record):
     reason: str
     service: str
     timestamp: Millis | None = None
-    at: Millis
-
-
-class AccountCommand(Record):
-    """A command on an account that spans requests: a session, a tenant, a provider key."""
-
-    account_id: str
-    asker: str
-    command_id: str
-    action: str
-    amount: float = 0.0
-    detail: str = "{}"
-    at: Millis
-
-
-class Grant(Record):
-    """The answer to an account command."""
-
-    asker: str
-    account_id: str
-    command_id: str
-    granted: bool
-    amount: float = 0.0
-    detail: str = "{}"
-    expires_at: Millis | None = None
-    at: Millis
-
-
-class Timer(Record):
-    """The next moment at which a request must look at itself; the newest per request counts."""
-
-    request_id: str
-    due_at: Millis | None = None
-    reason: str = ""
-
-
-class Wakeup(Record):
-    """A timer has come due. Late, early or double ones are harmless: the row decides by its own data."""
-
-    request_id: str
-    due_at: Millis
     at: Millis

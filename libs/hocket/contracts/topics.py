@@ -19,7 +19,8 @@ _NAME = re.compile(r"[a-zA-Z0-9_-]*")
 class TopicSpec:
     """One topic as declared; `partitions` is "joined", "tasks" or a number, `retention_ms` milliseconds.
 
-    A compacted one keeps the newest record of each key for ever, and `retention_ms` says nothing about it.
+    A compacted one keeps the newest record of each key, for ever unless it also expires: only then does `retention_ms`
+    say something about it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TopicSpec:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     compacted: bool = False
+    expires: bool = True
 
     @property
     def joined(self) -> bool:
@@ -57,7 +59,8 @@ def _spec(name: str, raw: Mapping[str, Any], default_retention: str) -> TopicSpe
         max_message_bytes=raw.get("max_message_bytes"),
         producers=tuple(raw["producers"]),
         consumers=tuple(raw["consumers"]),
-        compacted=raw.get("cleanup", "delete") == "compact",
+        compacted="compact" in raw.get("cleanup", "delete"),
+        expires="delete" in raw.get("cleanup", "delete"),
     )
 
 

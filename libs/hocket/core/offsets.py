@@ -23,10 +23,10 @@ class Offsets:
         self._unfinished: set[int] = set()
         self._next: int | None = None  # just above the highest offset known to be passed or received
         self._inherited = inherited
-        self._ahead: dict[int, Flight | None] = {}  # open by the map and not received yet
+        self._ahead: dict[int, None] = {}  # open by the map and not received yet, rising
         if inherited is not None:
             self._next = inherited.base
-            self._ahead = {o: inherited.open[o] for o in sorted(inherited.open)}
+            self._ahead = dict.fromkeys(sorted(inherited.open))
 
     @property
     def outstanding(self) -> int:
@@ -77,11 +77,16 @@ class Offsets:
             return self._next
         return next(iter(self._ahead), self._inherited.top)
 
-    def standing(self, flights: Mapping[int, Flight]) -> DoneMap | None:
+    def waits(self, offset: int) -> bool:
+        """Whether it was received and is not done."""
+        return offset in self._unfinished
+
+    def standing(self, flights: Mapping[int, Flight], holder: str = "") -> DoneMap | None:
         """What stands above the committable offset, to be committed with it; None before anything is known."""
         base = self.committable()
         if base is None or self._next is None:
             return None
         top = self._next if self._inherited is None else max(self._next, self._inherited.top)
         still = {o: flights.get(o) for o in self._order if o in self._unfinished}
-        return DoneMap(base=base, top=top, open=still | {o: flights.get(o, f) for o, f in self._ahead.items()})
+        ahead = {o: flights.get(o) for o in self._ahead}
+        return DoneMap(base=base, top=top, open=still | ahead, holder=holder)

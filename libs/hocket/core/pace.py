@@ -1,42 +1,30 @@
-"""How fast one kind of work goes: learned service times, throughput, and how much to fetch ahead. Pure."""
+"""How fast one kind of work goes: learned service times, and how much to start while it goes badly. Pure."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections import deque
 from itertools import accumulate
 
 _GROWTH = 1.1  # width of a bucket; reporting its geometric middle is wrong by at most sqrt(1.1), 4.9 %
 _LOG_GROWTH = math.log(_GROWTH)
 _BUCKETS = 1 + math.ceil(math.log(86_400_000) / _LOG_GROWTH)  # up to one day; longer counts as a day
 _RESCALE_AT = 1e12
-_SAMPLES = 30  # within one window of `rate`
+_TROUBLED = 5
 
 
 class Pace:
-    """What the finished tasks say about the next one. Fixed memory: a histogram and a few samples of the count.
+    """What the finished tasks say about the next one. Fixed memory: a histogram.
 
     Each note weighs half as much after `half_life` further ones, so that a provider that slows down or recovers is
     believed soon. Quantiles are those of the decayed weights within 5 % (within 1 ms below 1 ms; above a day: a day).
-    `window_ms` is the span of `rate`. `can_meet` judges by the quantile `fast`, once `known` tasks were noted.
+    `can_meet` judges by the quantile `fast`, once `known` tasks were noted.
     """
 
-    def __init__(
-        self,
-        *,
-        half_life: int = 100,
-        window_ms: int = 30_000,
-        fast: float = 0.1,
-        known: int = 20,
-        probe_ms: int = 5_000,
-    ) -> None:
-        if half_life < 1 or window_ms < 1 or not 0 <= fast <= 1 or known < 1 or probe_ms < 0:
-            raise ValueError(
-                "half_life, window_ms and known must be at least 1, fast within 0-1, probe_ms not negative"
-            )
+    def __init__(self, *, half_life: int = 100, fast: float = 0.1, known: int = 20, probe_ms: int = 5_000) -> None:
+        if half_life < 1 or not 0 <= fast <= 1 or known < 1 or probe_ms < 0:
+            raise ValueError("half_life and known must be at least 1, fast within 0-1, probe_ms not negative")
         self._step = 2 ** (1 / half_life)
-        self._window_ms = window_ms
         self._fast = fast
         self._known = known
         self._probe_ms = probe_ms
@@ -45,7 +33,6 @@ class Pace:
         self._weighted_sum = 0.0
         self._count = 0
         self._below: list[float] | None = None  # running sums of the weights, until the next note
-        self._samples: deque[tuple[int, int]] = deque()  # (time, count), rising
         self._judged_count = -1
         self._learned_ms = 0  # when can_meet last saw a new note, or let a probe go
 
@@ -102,34 +89,24 @@ class Pace:
         self._learned_ms = now_ms
         return True
 
-    def rate(self, now_ms: int) -> float:
-        """Tasks noted per second over the last `window_ms`, or since the first call; 0.0 on the first call.
-
-        The count is sampled by calling, so call it regularly: several times in a window. A call after a longer silence
-        averages over that silence.
-        """
-        samples = self._samples
-        while len(samples) > 1 and now_ms - samples[1][0] >= self._window_ms:
-            samples.popleft()
-        if not samples or now_ms - samples[-1][0] >= self._window_ms / _SAMPLES:
-            samples.append((now_ms, self._count))
-        since_ms, count = samples[0]
-        return 1000 * (self._count - count) / (now_ms - since_ms) if now_ms > since_ms else 0.0
-
     def _cumulative(self) -> list[float]:
         if self._below is None:
             self._below = list(accumulate(self._weights))
         return self._below
 
 
-def prefetch(rate: float, seconds: float, least: int, most: int) -> int:
-    """How many tasks to hold ready: what this worker finishes in `seconds`, so that a slow or sick one takes less.
+def allowance(before: int | None, *, fine: int, troubled: int, most: int) -> int | None:
+    """How many tasks a worker should start in the next second, None for as many as it can.
 
-    Within `least` (enough to learn from, and to recover with) and `most`. ValueError if they leave no room.
+    `fine` and `troubled` are the last second's outcomes, troubled those that may go well another time. While most are
+    troubled the allowance is halved, down to one a second, so that a sick worker does not burn through its partitions;
+    when they go well again it doubles.
     """
-    if not 0 < least <= most:
-        raise ValueError(f"least {least} must be positive and not above most {most}")
-    return max(least, math.ceil(min(rate * seconds, most)))
+    if troubled > fine and (before is not None or troubled >= _TROUBLED):
+        return max(1, (most if before is None else before) // 2)
+    if before is None or fine + troubled == 0:
+        return before
+    return 2 * before if 2 * before < most else None
 
 
 def _bucket(millis: float) -> int:

@@ -4,7 +4,7 @@ Laws, the first that applies decides:
 1. One start in AGED_EVERY belongs to the oldest task of all, once it has waited `ageing_ms`: nothing ever starves.
 2. The highest class that waits (9 before 0).
 3. In a class the tenant with the least cost started so far, by its weight (start-time fair queueing).
-4. Of that tenant the earliest deadline; a task without one comes last; equals in the order of arrival.
+4. Of that tenant the earliest deadline; a task without one comes last; of equals the oldest.
 
 docs/decisions/0006 says why, and what the window bounds.
 """
@@ -51,7 +51,7 @@ class _Waiting(Generic[T]):
         self.gone = False  # started out of turn or discarded: whoever meets it in a heap drops it
 
 
-_Ranked = tuple[float, int, _Waiting[T]]  # (deadline or arrival time, sequence number, task)
+_Ranked = tuple[tuple[float, int], int, _Waiting[T]]  # (deadline and age, or age, sequence number, task)
 
 
 class _Lane(Generic[T]):
@@ -176,8 +176,8 @@ class Schedule(Generic[T]):
             lane.turn = self._sequence
         waiting = _Waiting(item, ticket, lane)
         deadline = math.inf if ticket.deadline_ms is None else ticket.deadline_ms
-        heappush(lane.tasks, (deadline, self._sequence, waiting))
-        heappush(self._ages, (ticket.received_ms, self._sequence, waiting))
+        heappush(lane.tasks, ((deadline, ticket.received_ms), self._sequence, waiting))
+        heappush(self._ages, ((ticket.received_ms, 0), self._sequence, waiting))
         lane.live += 1
         group.live += 1
         self._size += 1
@@ -225,7 +225,7 @@ class Schedule(Generic[T]):
         """Law 1: the oldest task, if it has waited long enough. It stays in its lane's heap, marked as gone."""
         while self._ages[0][2].gone:
             heappop(self._ages)
-        received_ms, _, waiting = self._ages[0]
+        (received_ms, _), _, waiting = self._ages[0]
         return waiting if now_ms - received_ms >= self._ageing_ms else None
 
     def _began(self, waiting: _Waiting[T]) -> None:

@@ -165,7 +165,9 @@ def topic_configs(spec: TopicSpec) -> dict[str, str]:
     configs = {"message.timestamp.type": "LogAppendTime"}
     if spec.compacted:
         configs |= COMPACTED
-    else:
+    if spec.compacted and spec.expires:
+        configs["cleanup.policy"] = "compact,delete"
+    if spec.expires:
         configs["retention.ms"] = str(spec.retention_ms)
     if spec.max_message_bytes is not None:
         configs["max.message.bytes"] = str(spec.max_message_bytes)

@@ -79,7 +79,8 @@ async def _start(make: Callable[[], Any], settings: Settings) -> Any:
 async def _close(client: Any) -> None:
     """Closes a client of either kind; gives up waiting after seconds, when no broker answers."""
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(client.stop(), _CLOSE_S)
+        async with asyncio.timeout(_CLOSE_S):
+            await client.stop()
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -165,7 +166,8 @@ class KafkaConsumer:
     async def position(self, partition: int) -> int | None:
         """The offset after the last one that polls have passed."""
         try:
-            found: int = await asyncio.wait_for(self._client.position(TopicPartition(self._topic, partition)), _PAUSE_S)
+            async with asyncio.timeout(_PAUSE_S):
+                found: int = await self._client.position(TopicPartition(self._topic, partition))
         except (KafkaError, TimeoutError):
             return None
         return found
@@ -215,13 +217,13 @@ class KafkaConsumer:
 
 def _raw(record: Any) -> Raw:
     return Raw(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-        timestamp=record.timestamp,
+        record.topic,
+        record.partition,
+        record.offset,
+        record.key,
+        record.value,
+        tuple(record.headers),
+        record.timestamp,
     )
 
 

@@ -86,6 +86,8 @@ class Counts:
 
     completed: int = 0
     failed: int = 0
+    troubled: int = 0
+    """Failed, but might go well another time."""
     dead_letters: int = 0
     seconds: float = 0.0
 
@@ -94,6 +96,22 @@ class Counts:
         """Average time per task; None before the first."""
         tasks = self.completed + self.failed
         return 1000 * self.seconds / tasks if tasks else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """A runtime's account of itself since its start."""
+
+    in_flight: int
+    queued: int
+    completed: int
+    failed: int
+    dead_letters: int
+    progress_dropped: int
+    commit_failures: int
+    mean_millis: float | None
+    queued_by_class: tuple[int, ...] = ()
+    paused: tuple[int, ...] = ()
 
 
 class Desk:
@@ -157,17 +175,18 @@ class Desk:
     async def _run(self, task: Task, delivery: Delivery, visit: Visit) -> None:
         self._meters.started.inc()
         began = time.monotonic()
-        messages, failed = await self._outcome(task, delivery, visit)
+        messages, failed, troubled = await self._outcome(task, delivery, visit)
         await self._outbox.send(messages)
         seconds = time.monotonic() - began
         self._meters.seconds.observe(seconds)
         (self._meters.failed if failed else self._meters.completed).inc()
         self.counts.seconds += seconds
         self.counts.failed += failed
+        self.counts.troubled += troubled
         self.counts.completed += not failed
 
-    async def _outcome(self, task: Task, delivery: Delivery, visit: Visit) -> tuple[list[Message], bool]:
-        """What to send, and whether the task failed: a record that carries an error says so."""
+    async def _outcome(self, task: Task, delivery: Delivery, visit: Visit) -> tuple[list[Message], bool, bool]:
+        """What to send, whether the task failed, and whether it might go well another time: its record says so."""
         error: Exception
         try:
             outgoing = await self._outgoing(task, delivery, visit)
@@ -181,12 +200,13 @@ class Desk:
         except Exception as e:  # noqa: BLE001 - a defect harms only its own task: dead letter and failed outcome
             error = e
         else:
-            return messages, any(getattr(o.record, "error", None) is not None for o in outgoing)
+            errors = [found for o in outgoing if (found := getattr(o.record, "error", None)) is not None]
+            return messages, bool(errors), any(found.retryable for found in errors)
         kind = error.kind if isinstance(error, TooLarge | KillerTaskError) else "crashed"
         log.error("task %s of %s: %s", task.task_id, task.request_id, kind, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
         await self._bury(visit.raw, kind=kind, reason=reason, trace=delivery.trace)
-        return await self._after_crash(task, delivery, error), True
+        return await self._after_crash(task, delivery, error), True, True
 
     async def _outgoing(self, task: Task, delivery: Delivery, visit: Visit) -> Sequence[Outgoing]:
         if visit.crashes >= MAX_DELIVERIES:

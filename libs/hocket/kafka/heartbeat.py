@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from itertools import pairwise
+from typing import Any
 
 from hocket.contracts import headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Heartbeat
 from hocket.contracts.topics import Topics
 from hocket.core.tally import Counts, Recent, Tally
-from hocket.kafka.control import ControlReader
+from hocket.kafka.broadcast import Broadcast
 from hocket.kafka.log import Producer
 from hocket.kafka.outbox import Outbox, Outgoing
 from hocket.kafka.runtime import Runtime
@@ -46,7 +47,8 @@ class Heartbeats:
         """Beats until cancelled; a slow broker makes beats rarer, never more of them wait."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.beat(), _EVERY_S)
+                async with asyncio.timeout(_EVERY_S):
+                    await self.beat()
             await asyncio.sleep(_EVERY_S)
 
     async def beat(self) -> None:
@@ -114,33 +116,24 @@ def _show(specialty: str, beat: Heartbeat) -> None:
         metrics.QUEUED_BY_CLASS.labels(specialty, str(priority)).set(waiting)
 
 
-def cancel_in(runtimes: Sequence[Runtime]) -> Callable[[str], None]:
-    """What a ControlReader calls: cancels a request in all of them."""
-
-    def cancel(request_id: str) -> None:
-        for runtime in runtimes:
-            runtime.cancel(request_id)
-
-    return cancel
-
-
 async def host(
-    runtimes: Sequence[Runtime], heartbeats: Heartbeats, stop: asyncio.Event, control: ControlReader | None = None
+    runtimes: Sequence[Runtime], heartbeats: Heartbeats, stop: asyncio.Event, listening: Sequence[Broadcast[Any]] = ()
 ) -> None:
-    """Runs them, with heartbeats and `control`, until `stop` is set; then all drain within their grace, in which a
-    cancellation still counts.
+    """Runs them, with heartbeats and what they listen to, until `stop` is set; then all drain within their grace, in
+    which a cancellation still counts.
 
     When one fails, the others are stopped in the same good order and its error is raised.
     """
     runs = [asyncio.create_task(r.run()) for r in runtimes]
     beats = asyncio.create_task(heartbeats.run())
-    beside = [asyncio.create_task(stop.wait()), *([asyncio.create_task(control.run())] if control else [])]
+    beside = [asyncio.create_task(stop.wait()), *(asyncio.create_task(reader.run()) for reader in listening)]
     try:
         await asyncio.wait([*runs, beats, *beside], return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*(r.stop() for r in runtimes))
         if not beats.done():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(heartbeats.beat(), _EVERY_S)  # the last one says draining
+                async with asyncio.timeout(_EVERY_S):
+                    await heartbeats.beat()  # the last one says draining
     finally:
         for task in (*runs, beats, *beside):
             task.cancel()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 
 from hocket.core.schedule import Schedule
 from hocket.kafka.job import Job
@@ -14,26 +15,40 @@ WINDOW_BYTES = 64 * 1024 * 1024
 
 class Intake:
     """A schedule of jobs that tells when there is room to fetch more: at once when there is any, or, for whoever has to
-    wait, when it is half empty."""
+    wait, when it is half empty.
+
+    Beside it `held`: jobs by place that another worker still runs; and `suspects`, of which one runs at a time, so that
+    a task which kills its worker does not make suspects of others again and again.
+    """
 
     def __init__(self, window: int) -> None:
-        self._window = window
+        self.window = window
+        self.by_partition: Counter[int] = Counter()
+        """How many of each partition wait in the schedule."""
         self._schedule: Schedule[Job] = Schedule(capacity=window)
         self._bytes = 0
         self._room = asyncio.Event()
+        self.held: dict[tuple[int, int], Job] = {}
+        self.suspects: deque[Job] = deque()
+        self._suspect: Job | None = None
 
     def __len__(self) -> int:
         return len(self._schedule)
 
     @property
+    def waits(self) -> bool:
+        """Whether there is anything to start."""
+        return len(self._schedule) > 0 or bool(self.suspects)
+
+    @property
     def free(self) -> int:
         """How many more may be pushed."""
-        return self._window - len(self._schedule)
+        return self.window - len(self._schedule) - len(self.held) - len(self.suspects)
 
     @property
     def has_room(self) -> bool:
         """Whether more may be fetched."""
-        return not self._schedule.full and self._bytes < WINDOW_BYTES
+        return self.free > 0 and self._bytes < WINDOW_BYTES
 
     @property
     def by_class(self) -> tuple[int, ...]:
@@ -46,30 +61,53 @@ class Intake:
         if self.has_room:
             return True
         try:
-            await asyncio.wait_for(self._room.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for would swallow a cancellation that comes with the room
+                await self._room.wait()
         except TimeoutError:
             return False
         return self.has_room
 
-    def push(self, job: Job, now_ms: int) -> None:
+    def push(self, job: Job) -> None:
         """Lets it wait. ValueError beyond the window."""
-        self._schedule.push(job, job.ticket(now_ms))
+        self._schedule.push(job, job.ticket)
+        self.by_partition[job.raw.partition] += 1
         self._bytes += len(job.raw.value or b"")
 
     def pop(self, now_ms: int) -> Job | None:
-        """The next one to start; None when none waits."""
-        job = self._schedule.pop(now_ms)
-        if job is not None:
+        """The next one to start; None when none may."""
+        if self.suspects and self._suspect is None:
+            self._suspect = self.suspects.popleft()
+            return self._suspect
+        while (job := self._schedule.pop(now_ms)) is not None:
             self._freed(job)
-        return job
+            if not job.suspect:
+                return job
+            if self._suspect is None:
+                self._suspect = job
+                return job
+            self.suspects.append(job)
+        return None
+
+    def ended(self, job: Job) -> None:
+        """Its run has ended."""
+        if job is self._suspect:
+            self._suspect = None
 
     def discard(self, gone: Callable[[Job], bool]) -> list[Job]:
-        """Takes out and returns what `gone` says."""
+        """Takes out and returns what `gone` says of what waits."""
         jobs = self._schedule.discard(gone)
         self._freed(*jobs)
         return jobs
 
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drops what waits or is held of these partitions."""
+        self.discard(lambda job: job.raw.partition in partitions)
+        self.held = {place: job for place, job in self.held.items() if place[0] not in partitions}
+        self.suspects = deque(job for job in self.suspects if job.raw.partition not in partitions)
+
     def _freed(self, *jobs: Job) -> None:
-        self._bytes -= sum(len(job.raw.value or b"") for job in jobs)
-        if len(self._schedule) <= self._window // 2 and self._bytes <= WINDOW_BYTES // 2:
+        for job in jobs:
+            self._bytes -= len(job.raw.value or b"")
+            self.by_partition[job.raw.partition] -= 1
+        if len(self._schedule) <= self.window // 2 and self._bytes <= WINDOW_BYTES // 2:
             self._room.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 from hocket.core.offsets import Offsets
@@ -10,6 +11,8 @@ from hocket.core.schedule import Ticket
 from hocket.kafka.desk import Visit
 from hocket.kafka.log import Raw
 
+SUSPECT = 2
+"""Deaths of its workers after which a task runs beside no other such task."""
 REMEMBERED = 10_000
 """How many ended tasks and cancelled requests a runtime remembers."""
 K = TypeVar("K")
@@ -25,9 +28,19 @@ class Job:
     visit: Visit
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Partition and offset."""
+        return (self.raw.partition, self.raw.offset)
+
+    @property
     def ident(self) -> tuple[int, int, int]:
         """The timestamp tells a record from its successor at the same place in a topic that was made anew."""
         return (self.raw.partition, self.raw.offset, self.raw.timestamp)
+
+    @property
+    def suspect(self) -> bool:
+        """Whether so many of its workers died while it ran that it may be the cause."""
+        return self.visit.crashes >= SUSPECT
 
     @property
     def request_id(self) -> str:
@@ -39,18 +52,22 @@ class Job:
         task = self.visit.task
         return task is not None and task.deadline is not None and task.deadline <= now
 
-    def ticket(self, now: int) -> Ticket:
-        """Its place among what waits. What could not be decoded yet is quickly done with."""
+    @property
+    def ticket(self) -> Ticket:
+        """Its place among what waits, by its age in the topic, so that what is delivered again does not wait anew. What
+        could not be decoded yet is quickly done with."""
+        written = max(0, self.raw.timestamp)
         if (task := self.visit.task) is None:
-            return Ticket(priority=5, tenant="", received_ms=now)
+            return Ticket(priority=5, tenant="", received_ms=written)
         return Ticket(
-            priority=min(max(task.priority, 0), 9), tenant=task.tenant, received_ms=now, deadline_ms=task.deadline
+            priority=min(max(task.priority, 0), 9), tenant=task.tenant, received_ms=written, deadline_ms=task.deadline
         )
 
 
-def remember(known: dict[K, V], key: K, value: V) -> None:
-    """Keeps the latest REMEMBERED of them."""
+def remember(known: dict[K, V], key: K, value: V, most: int = REMEMBERED) -> None:
+    """Keeps the latest `most` of them, and at times twice as many: single ones are dear to take from a dict's front."""
     known.pop(key, None)
     known[key] = value
-    if len(known) > REMEMBERED:
-        del known[next(iter(known))]
+    if len(known) > 2 * most:
+        for old in list(islice(known, most)):
+            del known[old]

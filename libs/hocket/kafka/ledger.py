@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 
@@ -22,13 +21,15 @@ Flights = Callable[[], Mapping[int, Mapping[int, Flight]]]
 class Ledger:
     """The partitions of one consumer. A partition is read only after its committed offset and done-map are known."""
 
-    def __init__(self, consumer: Consumer, *, flights: Flights, on_refused: Callable[[], None]) -> None:
+    def __init__(self, consumer: Consumer, *, flights: Flights, holder: Callable[[], str]) -> None:
         self._consumer = consumer
         self._flights = flights
-        self._on_refused = on_refused
+        self._holder = holder
+        self.refused = 0  # commits that the group did not take
         self._offsets: dict[int, Offsets] = {}
         self._committed: dict[int, tuple[int, str]] = {}
         self._wide: set[int] = set()
+        self._crowded: set[int] = set()
         self._paused = False
         self._held: tuple[int, ...] = ()
 
@@ -38,9 +39,9 @@ class Ledger:
         return self._held
 
     @property
-    def wide(self) -> tuple[int, ...]:
-        """The partitions that are paused because their done-map has grown too wide."""
-        return tuple(sorted(self._wide))
+    def paused(self) -> tuple[int, ...]:
+        """The partitions that are paused for themselves: their done-map is too wide, or too much of them waits."""
+        return tuple(sorted(self._wide | self._crowded))
 
     def get(self, partition: int) -> Offsets | None:
         """Its offsets in this assignment; None before its barrier and after its end."""
@@ -49,7 +50,7 @@ class Ledger:
     def assigned(self, partitions: Collection[int]) -> None:
         """Nothing of these is delivered before `opened`."""
         self._held = tuple(sorted(partitions))
-        self._offsets, self._committed, self._wide = {}, {}, set()
+        self._offsets, self._committed, self._wide, self._crowded = {}, {}, set(), set()
         self._consumer.pause(partitions)
 
     async def read(self) -> dict[int, DoneMap | None]:
@@ -75,9 +76,17 @@ class Ledger:
         self._consumer.pause(self._held)
 
     def resume(self) -> None:
-        """Ends a pause, except where a done-map has grown too wide."""
+        """Ends a pause, except of partitions that are paused for themselves."""
         self._paused = False
-        self._consumer.resume(set(self._offsets) - self._wide)
+        self._consumer.resume(set(self._offsets) - self._wide - self._crowded)
+
+    def level(self, waiting: Mapping[int, int], window: int) -> None:
+        """Lets no partition fill the window alone while there are others: they may have what should start first."""
+        for partition in self._offsets if len(self._offsets) > 1 else ():
+            if waiting.get(partition, 0) > window // 2:
+                self._hold(self._crowded, partition)
+            elif waiting.get(partition, 0) <= window // 4:
+                self._free(self._crowded, partition)
 
     async def note_positions(self) -> None:
         """Steps idle partitions over transaction markers, so that an idle group's lag reads 0."""
@@ -85,31 +94,33 @@ class Ledger:
             if not offsets.outstanding and (position := await self._consumer.position(partition)) is not None:
                 offsets.advanced(position)
 
-    async def commit(self, *, leaving: bool = False) -> None:
-        """Commits what has changed. `leaving`: what still runs is noted as nobody's, so that no crash is counted."""
-        flights = self._flights()
-        standing = {p: self._at(p, flights.get(p, {}), leaving=leaving) for p in self._offsets}
-        due = {p: at for p, at in standing.items() if at and at != self._committed.get(p)}
+    async def commit(self, *, anyway: bool = False) -> bool:
+        """Commits what has changed, or all; whether the group took it, so that this member still counts in it."""
+        flights, holder = self._flights(), self._holder()
+        standing = {p: self._at(p, flights.get(p, {}), holder) for p in self._offsets}
+        due = {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
         if not due:
-            return
+            return True
         mine = self._committed
         try:
             await self._consumer.commit(due)
         except CommitRefused as e:
-            self._on_refused()
+            self.refused += 1
             log.info("offsets not committed, the new owner repeats: %s", e)
-        else:
-            mine.update(due)  # a later assignment has another dictionary
+            return False
+        mine.update(due)  # a later assignment has another dictionary
+        return True
 
-    async def commit_briefly(self, *, leaving: bool = False) -> None:
+    async def commit_briefly(self) -> bool:
         """The same, for seconds at most."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.commit(leaving=leaving), _COMMIT_S)
+        try:
+            async with asyncio.timeout(_COMMIT_S):
+                return await self.commit()
+        except TimeoutError:
+            return False
 
-    def _at(self, partition: int, flights: Mapping[int, Flight], *, leaving: bool) -> tuple[int, str] | None:
-        if leaving:
-            flights = {o: Flight(owner="", deliveries=f.deliveries - (f.owner != "")) for o, f in flights.items()}
-        standing = self._offsets[partition].standing(flights)
+    def _at(self, partition: int, flights: Mapping[int, Flight], holder: str) -> tuple[int, str] | None:
+        standing = self._offsets[partition].standing(flights, holder)
         if standing is None:
             return None
         text = encode(standing)
@@ -118,10 +129,18 @@ class Ledger:
 
     def _widen(self, partition: int, size: int) -> None:
         """Backpressure before the map would overflow: what waits is finished first."""
-        if size > ROOMY and partition not in self._wide:
-            self._wide.add(partition)
+        if size > ROOMY:
+            self._hold(self._wide, partition)
+        elif size <= ROOMY // 2:
+            self._free(self._wide, partition)
+
+    def _hold(self, why: set[int], partition: int) -> None:
+        if partition not in why:
+            why.add(partition)
             self._consumer.pause([partition])
-        elif size <= ROOMY // 2 and partition in self._wide:
-            self._wide.discard(partition)
-            if not self._paused:
+
+    def _free(self, why: set[int], partition: int) -> None:
+        if partition in why:
+            why.discard(partition)
+            if not self._paused and partition not in self._wide | self._crowded:
                 self._consumer.resume([partition])

@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from hocket.contracts.headers import Headers
 
 RawHeaders = tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Raw:
+class Raw(NamedTuple):  # one for each record: three times as fast to make as a frozen dataclass
     """A record as it came from a topic, untouched. `timestamp` is by the broker's clock, in milliseconds."""
 
     topic: str

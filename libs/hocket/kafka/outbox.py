@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from hocket.contracts.codec import SINGLE_OBJECT, Codec, RegistryError
 from hocket.contracts.headers import Headers, event_headers
@@ -34,8 +34,7 @@ class Outgoing:
     event_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Message:
+class Message(NamedTuple):
     """An encoded record, ready to be written."""
 
     topic: str
@@ -83,9 +82,12 @@ class Outbox:
     async def encode(self, outgoing: Outgoing, trace: str, limit: int = MAX_RECORD_BYTES) -> Message:
         """The record's bytes and headers. Waits while a schema registry is out of reach. Raises TooLarge."""
         name = type(outgoing.record).__name__
-        value = await self._patiently(
-            (outgoing.topic, name), lambda: self._codec.encode(outgoing.record, outgoing.topic)
-        )
+        if (outgoing.topic, name) in self._known:
+            value = self._codec.encode(outgoing.record, outgoing.topic)
+        else:
+            value = await self._patiently(
+                (outgoing.topic, name), lambda: self._codec.encode(outgoing.record, outgoing.topic)
+            )
         if len(value) > limit:
             raise TooLarge(f"the {name} has {len(value)} bytes, at most {limit} can be sent through {outgoing.topic}")
         return Message(
@@ -128,7 +130,7 @@ class Outbox:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Returns when all of them are safe. Raises TooLarge, KafkaRefused."""
-        sends = [self._producer.send(m.topic, m.key, m.value, m.headers) for m in messages]
+        sends = [self._producer.send(*m) for m in messages]
         if len(sends) == 1:  # the usual case, without a task of its own
             await sends[0]
         else:

@@ -1,8 +1,9 @@
 """Consume, call, produce: the runtime that the planner and every worker share.
 
 A poll loop that never waits for a handler; calls that end in any order; offsets committed only up to the lowest
-unfinished one, with a map of what is done above it, and only after the outcome is safe. At least once: after a crash
-what was in flight, or done within the last commit tick, is done again, and the aggregator counts each result once.
+unfinished one, with a map of what is done above it, and only after the outcome is safe. Calls in flight outlive their
+assignment: hocket.core.handover says who starts what then. At least once: after a crash what was in flight, or done
+within the last commit tick, is done again, and the aggregator counts each result once.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
+from typing import Any
 
 from hocket.contracts.codec import Codec
+from hocket.contracts.records import Handover
 from hocket.contracts.topics import Topics
-from hocket.core.donemap import Flight, crashes, unowned
-from hocket.core.pace import Pace
-from hocket.kafka.desk import Delivery, Desk, Handler, Hooks, OnCrash, OnEnd, StreamPoisonedError
+from hocket.core.pace import Pace, allowance
+from hocket.kafka.desk import Delivery, Desk, Handler, Hooks, OnCrash, OnEnd, Stats, StreamPoisonedError
+from hocket.kafka.handover import Handovers
 from hocket.kafka.intake import Intake
 from hocket.kafka.job import Job, remember
-from hocket.kafka.ledger import Ledger
 from hocket.kafka.log import Consumer, Producer, Raw
 from hocket.kafka.outbox import Outbox, Outgoing
+from hocket.kafka.tenure import Tenure
 from hocket.runtime import metrics
 from hocket.runtime.clock import now_ms
 from hocket.runtime.settings import Settings
@@ -35,26 +37,11 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 100
 _POLL_RECORDS = 250  # decoded in one go: calls in flight wait so long
-_TICK_S = 0.05  # between commits while there is work
-_IDLE_S = 1.0  # how often an idle consumer looks whether markers have moved its position
+_TICK_S = 0.02  # between commits while there is work
+_REVIEW_S = 1.0  # how often it looks for what time alone has changed
 _HOLD_S = 1.0  # full for longer than this: pause, which throws prefetched records away
+_LINGER_S = 0.5  # calls that end so soon after SIGTERM are committed rather than handed over
 _FLUSH_S = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stats:
-    """A runtime's account of itself since its start."""
-
-    in_flight: int
-    queued: int
-    completed: int
-    failed: int
-    dead_letters: int
-    progress_dropped: int
-    commit_failures: int
-    mean_millis: float | None
-    queued_by_class: tuple[int, ...] = ()
-    paused: tuple[int, ...] = ()
 
 
 class Runtime:
@@ -100,32 +87,32 @@ class Runtime:
         self._pace = Pace()
         hooks = Hooks(handler=handler, on_crash=on_crash, on_cancel=on_cancel, on_late=on_late, on_run=self._pace.note)
         self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=self.specialty, clock=clock)
-        self._me = f"{worker}@{secrets.token_hex(3)}"  # a restarted process is another owner
-        self._ledger = Ledger(self._consumer, flights=self._flights, on_refused=self._refused)
-        self._commit_failures = 0
-        self._barrier: asyncio.Task[None] | None = None
-        self._crashes: dict[int, dict[int, int]] = {}  # by partition and offset, as the done-maps tell
+        mark = f"{worker}@{secrets.token_hex(3)}"  # a restarted process is another owner
+        words = Handovers(mark, topic=topics.handovers, tasks=topic, outbox=self._outbox, clock=clock)
         self._queue = Intake(settings.window or max(5_000, 4 * self._concurrency))
         self._running: dict[tuple[int, int, int], tuple[Job, asyncio.Task[None]]] = {}
-        self._ended_lately: dict[tuple[int, int], int] = {}  # their timestamps, by place
+        self._tenure = Tenure(self._consumer, words, running=self._running, queue=self._queue, on_broken=self._fail)
+        self._tenure.cautious = 2 * self._concurrency
+        self._limit: int | None = None  # of starts in a second, while most of what it does fails
+        self._allowed: int | None = None  # how many more tasks may be started in this second; None is no limit
+        self._lease_s = settings.session_timeout_ms / 1000
+        self._noted = asyncio.Event()  # the next commit is made
         self._cancelled: dict[str, None] = {}
-        self._paused = False
-        self._dirty = asyncio.Event()
+        self._paused = False  # because the window is full
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
         self._grace = settings.grace_seconds
-        self._stopping = asyncio.Event()
-        self._stopped = asyncio.Event()
+        self._stopping, self._stopped, self._left = asyncio.Event(), asyncio.Event(), False
 
     @property
     def joined(self) -> bool:
         """Whether it is in the group with its partitions settled: ready for work."""
-        return self._consumer.joined and not self.draining and (self._barrier is None or self._barrier.done())
+        return self._consumer.joined and not self.draining and self._tenure.settled
 
     @property
     def partitions(self) -> tuple[int, ...]:
         """The partitions it holds now."""
-        return self._ledger.partitions
+        return self._tenure.ledger.partitions
 
     @property
     def stats(self) -> Stats:
@@ -138,10 +125,10 @@ class Runtime:
             failed=counts.failed,
             dead_letters=counts.dead_letters,
             progress_dropped=self._outbox.dropped,
-            commit_failures=self._commit_failures,
+            commit_failures=self._tenure.ledger.refused,
             mean_millis=counts.mean_millis,
             queued_by_class=self._queue.by_class,
-            paused=self._ledger.partitions if self._paused else self._ledger.wide,
+            paused=self._tenure.ledger.partitions if self._paused or self._limit else self._tenure.ledger.paused,
         )
 
     def cancel(self, request_id: str) -> None:
@@ -156,55 +143,75 @@ class Runtime:
                 if job.visit.interruptible:
                     task.cancel()
 
+    def wait_for_words(self, caught_up: Callable[[], Awaitable[None]]) -> None:
+        """Awaited at each assignment from now on: returns when all words of other workers were given to `hear`."""
+        self._tenure.caught_up = caught_up
+
+    def hear(self, word: Handover) -> None:
+        """What another worker says of calls that it took with it. Returns at once; never raises."""
+        claims = self._tenure.words.claims
+        claims.hear(word, self._clock())
+        places = {(a.partition, o) for a in word.away for o in (*a.running, *a.done)} - self._queue.held.keys()
+        if any((mine := self._tenure.ledger.get(p)) is not None and mine.waits(o) for p, o in places):
+            for job in self._queue.discard(lambda job: job.place in places):
+                self._admit(job)
+        self._review_held()
+
     async def run(self) -> None:
         """Works until `stop`, or until it is cancelled, which ends the calls in flight.
 
         Raises StreamPoisonedError when most of the topic is unreadable, KafkaUnreachable, KafkaRefused, or whatever
         broke the client for good; nothing is lost then, a new process goes on.
         """
-        loops = [asyncio.create_task(x) for x in (self._polls(), self._commits(), self._outbox.write_progress())]
+        work = (self._polls(), self._commits(), self._reviews(), self._tells(), self._outbox.write_progress())
+        loops = [asyncio.create_task(x) for x in work]
         ends = [asyncio.create_task(x) for x in (self._stopping.wait(), self._failed.wait())]
         try:
             done, _ = await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
-            self.draining = True
-            loops[0].cancel()  # take nothing more
-            self._queue.discard(lambda _: True)
-            await self._drain()
+            await self._leave(loops[0])
+            await self._drain(self._grace)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    await self._outbox.progress_written()
             for task in done:
                 task.result()
             if self._failure is not None:
                 raise self._failure
         finally:
-            self.draining = True
-            barrier = [self._barrier] if self._barrier else []
-            await self._end([*loops, *ends, *barrier, *(task for _, task in self._running.values())])
-            self._stopped.set()
+            await _end([*loops[1:], *ends, *(task for _, task in self._running.values())])
+            try:
+                await self._leave(loops[0])
+                await self._tenure.words.tell(())
+            finally:
+                self._stopped.set()
 
     async def stop(self, grace: float | None = None) -> None:
-        """Takes nothing more, lets calls in flight end within `grace` seconds, commits, leaves the group."""
+        """Takes nothing more and leaves the group, so that others go on with its partitions at once; lets calls in
+        flight end within `grace` seconds."""
         if grace is not None:
             self._grace = grace
         self._stopping.set()
         await self._stopped.wait()
 
-    async def _drain(self) -> None:
-        jobs = [task for _, task in self._running.values()]
-        if jobs:
-            await asyncio.wait(jobs, timeout=self._grace)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._outbox.progress_written(), _FLUSH_S)
-
-    async def _end(self, tasks: Collection[asyncio.Task[object]]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def _leave(self, polls: asyncio.Task[None]) -> None:
+        """Out of the group in good order; what still runs then is told to whoever goes on with the partitions."""
+        if self._left:
+            return
+        self.draining = self._left = True
+        await _end([polls])
+        self._queue.forget(self._tenure.ledger.partitions)
         try:
-            await self._ledger.commit_briefly(leaving=True)
+            await self._drain(_LINGER_S)
+            await self._tenure.revoked(self._tenure.ledger.partitions)
         finally:
             await self._consumer.close()
 
+    async def _drain(self, seconds: float) -> None:
+        if jobs := [task for _, task in self._running.values()]:
+            await asyncio.wait(jobs, timeout=seconds)
+
     async def _polls(self) -> None:
-        await self._consumer.start(self._on_assigned, self._on_revoked)
+        await self._consumer.start(self._on_assigned, self._tenure.revoked)
         while True:
             if not self._queue.has_room:
                 await self._wait_for_room()
@@ -212,6 +219,7 @@ class Runtime:
             room = min(_POLL_RECORDS, self._queue.free)
             for raw in await self._consumer.poll(room, _POLL_MS):
                 self._take(raw)
+            self._tenure.ledger.level(self._queue.by_partition, self._queue.window)
             self._start_ready()
 
     async def _wait_for_room(self) -> None:
@@ -219,140 +227,146 @@ class Runtime:
         if await self._queue.room_within(_HOLD_S):
             return
         self._paused = True
-        self._ledger.pause()
+        self._tenure.ledger.pause()
         while not await self._queue.room_within(_HOLD_S):
             for raw in await self._consumer.poll(1, 0):
                 self._take(raw)
         self._paused = False
-        self._ledger.resume()
+        self._tenure.ledger.resume()
 
     def _take(self, raw: Raw) -> None:
-        offsets = self._ledger.get(raw.partition)
+        offsets = self._tenure.ledger.get(raw.partition)
         if offsets is None:
             raise RuntimeError(f"a record of {raw.topic}/{raw.partition} came, which is not assigned")
         if not offsets.received(raw.offset):
-            self._dirty.set()
+            self._tenure.dirty.set()
             return
-        ident = (raw.partition, raw.offset, raw.timestamp)
-        if ident in self._running:  # it went on through a rebalance, and the partition has come back
-            self._running[ident][0].offsets = offsets
-        elif self._ended_lately.get(ident[:2]) == raw.timestamp:  # it ended during the rebalance
-            offsets.done(raw.offset)
-            self._dirty.set()
+        if not self._tenure.adopted(raw):
+            self._admit(Job(raw, offsets, self._desk.open(raw)))
+
+    def _admit(self, job: Job) -> None:
+        """Lets it wait for its start, unless another worker has done it, or still runs it."""
+        fate = self._tenure.fate(job)
+        if fate == "done":
+            job.offsets.done(job.raw.offset)
+            self._tenure.dirty.set()
+        elif fate == "running":
+            self._queue.held[job.place] = job
         else:
-            visit = self._desk.open(raw)
-            visit.crashes = self._crashes.get(raw.partition, {}).get(raw.offset, 0)
-            self._queue.push(Job(raw, offsets, visit), self._clock())
+            job.visit.crashes = self._tenure.crashes(job)
+            self._queue.push(job)
+
+    def _review_held(self) -> None:
+        for place, job in list(self._queue.held.items()):
+            del self._queue.held[place]
+            self._admit(job)
+        self._start_ready()
 
     def _start_ready(self) -> None:
-        while len(self._running) < self._concurrency and not self.draining:
-            if (job := self._queue.pop(self._clock())) is None:
-                break
-            self._launch(job)
-        self._show()
+        if not self._queue.waits:
+            return
+        if self._stale:
+            self._tenure.dirty.set()  # away for so long that the group may have given its partitions to others
+        else:
+            while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
+                if (job := self._queue.pop(self._clock())) is None:
+                    break
+                self._launch(job)
+                self._allowed = self._allowed and self._allowed - 1
+
+    @property
+    def _stale(self) -> bool:
+        return asyncio.get_running_loop().time() > self._tenure.confirmed + self._lease_s
 
     def _launch(self, job: Job) -> None:
         task, now = job.visit.task, self._clock()
         job.visit.late = job.late(now) or (task is not None and not self._pace.can_meet(task.deadline, now))
         job.visit.cancelled = job.request_id in self._cancelled
-        run = asyncio.create_task(self._desk.process(job.visit))
+        careful = self._tenure.careful > 0
+        self._tenure.careful -= careful
+        run = asyncio.create_task(self._carefully(job, self._noted) if careful else self._desk.process(job.visit))
         self._running[job.ident] = (job, run)
         run.add_done_callback(partial(self._ended, job))
-        self._dirty.set()  # that it runs is committed, too: should it kill this process, its next owner can tell
+        self._tenure.dirty.set()  # that it runs is committed, too: should it kill this process, its next owner can tell
+
+    async def _carefully(self, job: Job, noted: asyncio.Event) -> None:
+        """The last owner died: perhaps of a task that kills at once, so each is noted before it can."""
+        await noted.wait()
+        await self._desk.process(job.visit)
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         del self._running[job.ident]
+        self._queue.ended(job)
         if not task.cancelled():
             if (error := task.exception()) is not None:
                 self._fail(error)
             else:
-                # If its partition was revoked, these offsets are nobody's any more and are never committed.
-                job.offsets.done(job.raw.offset)
-                remember(self._ended_lately, (job.raw.partition, job.raw.offset), job.raw.timestamp)
-                self._dirty.set()
+                self._tenure.done(job)
         self._start_ready()
 
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
         self._failed.set()
 
-    def _show(self) -> None:
-        self._meters.in_flight.set(len(self._running))
-        self._meters.queued.set(len(self._queue))
-
-    def _refused(self) -> None:
-        self._commit_failures += 1
-        metrics.COMMIT_FAILURES.labels(self.specialty).inc()
-
-    def _flights(self) -> dict[int, dict[int, Flight]]:
-        found = {p: {o: Flight(owner="", deliveries=n) for o, n in died.items()} for p, died in self._crashes.items()}
-        for job, _ in self._running.values():
-            died = self._crashes.get(job.raw.partition, {}).get(job.raw.offset, 0)
-            mine = Flight(owner=self._me, deliveries=died + 1)
-            found.setdefault(job.raw.partition, {})[job.raw.offset] = mine
-        return found
-
     def _on_assigned(self, partitions: Collection[int]) -> None:
-        self._ledger.assigned(partitions)
-        if self._barrier is not None:
-            self._barrier.cancel()
-        self._barrier = asyncio.create_task(self._open())
-        self._barrier.add_done_callback(self._opened)
         log.info("%s holds partitions %s", self.worker, sorted(partitions))
+        self._tenure.assigned(partitions)
 
-    async def _open(self) -> None:
-        """The barrier: nothing of a partition runs before its committed offset and done-map are read."""
-        maps = await self._ledger.read()
-        self._crashes = {p: crashes(found, self._me) for p, found in maps.items()}
-        self._ledger.opened({p: unowned(found, self._crashes[p]) for p, found in maps.items()})
-        for partition, found in maps.items():
-            self._adopt(partition, found.open if found else ())
-
-    def _opened(self, barrier: asyncio.Task[None]) -> None:
-        if not barrier.cancelled() and (error := barrier.exception()) is not None:
-            self._fail(error)
-
-    def _adopt(self, partition: int, unfinished: Iterable[int]) -> None:
-        """What this process runs, or has just ended, counts for the new assignment even if it is draining and so will
-        not be delivered it again."""
-        offsets = self._ledger.get(partition)
-        mine = {job.raw.offset: job for job, _ in self._running.values() if job.raw.partition == partition}
-        for offset in unfinished:
-            if offsets is None:
-                return
-            if offset in mine:
-                mine[offset].offsets = offsets
-            elif (partition, offset) in self._ended_lately:
-                offsets.done(offset)
-
-    async def _on_revoked(self, partitions: Collection[int]) -> None:
-        """What waits is given up, what runs goes on and its outcome is sent; the new owner may repeat it."""
-        gone = set(partitions)
-        self._queue.discard(lambda job: job.raw.partition in gone)
-        if self._barrier is not None:
-            self._barrier.cancel()
-        try:
-            await self._ledger.commit_briefly(leaving=True)
-        finally:
-            self._ledger.lost(gone)
+    async def _tells(self) -> None:
+        """Signs of life for calls whose partition is away, and at once what has become of them."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REVIEW_S):
+                    await self._tenure.words.news.wait()
+            if (away := self._tenure.away()) or self._tenure.words.news.is_set():
+                await self._tenure.words.tell(away)
+            await asyncio.sleep(_TICK_S)
 
     async def _commits(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            try:
-                await asyncio.wait_for(self._dirty.wait(), _IDLE_S)
-            except TimeoutError:
-                await self._ledger.note_positions()
-                self._end_late()
-            self._dirty.clear()
-            await self._ledger.commit()
+            await self._tenure.dirty.wait()
+            self._tenure.dirty.clear()
+            noted, self._noted = self._noted, asyncio.Event()
+            began, stale = loop.time(), self._stale
+            if await self._tenure.ledger.commit(anyway=stale):
+                self._tenure.confirmed = began
+            else:
+                metrics.COMMIT_FAILURES.labels(self.specialty).inc()
+            noted.set()
+            if stale:
+                self._start_ready()
             if self._running:
                 await asyncio.sleep(_TICK_S)
 
-    def _end_late(self) -> None:
-        """What waits and can no longer meet its deadline is failed now, not when its turn comes."""
-        now = self._clock()
-        for job in self._queue.discard(lambda job: job.late(now)):
-            self._launch(job)
+    async def _reviews(self) -> None:
+        """What time alone changes: markers move an idle position, deadlines pass, other workers fall silent."""
+        counts = self._desk.counts
+        while True:
+            seen = (counts.completed, counts.troubled)
+            await asyncio.sleep(_REVIEW_S)
+            fine, troubled = counts.completed - seen[0], counts.troubled - seen[1]
+            self._limit = allowance(self._limit, fine=fine, troubled=troubled, most=self._concurrency)
+            self._allowed = self._limit
+            self._meters.in_flight.set(len(self._running))
+            self._meters.queued.set(len(self._queue))
+            await self._tenure.ledger.note_positions()
+            self._tenure.dirty.set()
+            now = self._clock()
+            for job in self._queue.discard(lambda job, now=now: job.late(now)):  # type: ignore[misc]
+                self._launch(job)
+            self._tenure.words.claims.lapse(now)
+            self._review_held()
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels them until they have ended: before Python 3.12 `wait_for`, which clients use, may swallow one."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_REVIEW_S)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _kafka_consumer(settings: Settings, topic: str, group: str, client_id: str) -> Consumer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -16,6 +17,8 @@ from hocket.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_COLLECT_EVERY = 20_000  # new objects that are not freed yet; Python's default is 700
+
 Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
 """Serves until the event is set, and adds its checks to the health."""
 
@@ -27,6 +30,7 @@ def run_service(name: str, serve: Serve) -> None:
     """
     settings = read_settings()
     setup_logs(settings, service=name, worker=settings.instance)
+    collect_rarely()
     try:
         asyncio.run(_serve(settings, serve))
     except KeyboardInterrupt:
@@ -34,6 +38,17 @@ def run_service(name: str, serve: Serve) -> None:
     except Exception as e:  # the process ends here, whatever it was
         log.critical("%s stops: %s: %s", name, type(e).__name__, e, exc_info=log.isEnabledFor(logging.DEBUG))
         sys.exit(1)
+
+
+def collect_rarely() -> None:
+    """Tunes Python's cycle collector for this process: modules are never walked again, new objects less often.
+
+    Thousands of waiting tasks are many objects but hardly any cycles: with Python's own thresholds a fifth of a busy
+    worker's time went into walking them (bench.runtime_overhead). What hangs in no cycle is freed at once as ever.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 50, 100)
 
 
 def read_settings() -> Settings:

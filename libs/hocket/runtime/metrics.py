@@ -167,10 +167,11 @@ PAUSED = Gauge(
     _BY,
 )
 CANCELS = Counter("hocket_cancels_read", "Cancellations read from control. Flat while clients cancel: see the log.")
-CONTROL_SKIPPED = Counter(
-    "hocket_control_skipped",
-    "Records of control that this process could not read; the aggregator dead-letters them. Rising: mend their "
-    "producer, or update this worker.",
+BROADCAST_SKIPPED = Counter(
+    "hocket_broadcast_skipped",
+    "Records of control and handovers that this process could not read. Rising: mend their producer, or update this "
+    "worker.",
+    ["record"],
 )
 
 DISPATCHED = Counter(

@@ -43,6 +43,7 @@ class FakeLog:
         self._topics: dict[str, list[_Partition]] = {}
         self._groups: dict[str, _Group] = {}
         self._news = asyncio.Event()
+        self._listeners: list[tuple[str, Callable[[bytes | None], object]]] = []
         self.down = False
         """While true, sends wait, as they do when no broker answers."""
 
@@ -83,8 +84,17 @@ class FakeLog:
         )
         partition.records.append(raw)
         partition.end += 1
+        for heard_topic, heard in self._listeners:
+            if heard_topic == topic:
+                heard(value)
         self.wake()
         return raw
+
+    def listen(self, topic: str, heard: Callable[[bytes | None], object]) -> None:
+        """Calls `heard` with each value of the topic, old and new, as who reads it without a group would."""
+        for raw in self.records(topic):
+            heard(raw.value)
+        self._listeners.append((topic, heard))
 
     def marker(self, topic: str, partition: int) -> None:
         """Leaves what the end of a transaction leaves: an offset that no reader receives."""

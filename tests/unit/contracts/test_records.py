@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from hocket.contracts import records
+from hocket.contracts import internal, records
 from hocket.contracts.codec import record_types, schema
 from hocket.contracts.records import Record
 from tests.support.avro import named_types
@@ -20,7 +20,7 @@ UNSET = object()
 
 
 def models() -> dict[str, type[Record]]:
-    return {t.__name__: t for t in Record.__subclasses__() if t.__module__ == records.__name__}
+    return {t.__name__: t for t in Record.__subclasses__() if t.__module__ in (records.__name__, internal.__name__)}
 
 
 def definitions(name: str) -> dict[str, dict[str, Any]]:

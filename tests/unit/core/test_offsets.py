@@ -110,7 +110,7 @@ def test_laws(history, data):
 
 
 def test_what_the_predecessor_has_done_is_not_work_any_more():
-    tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: Flight(owner="", deliveries=2)}))
+    tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: Flight(owner="a.1", deliveries=2)}))
     assert tracker.committable() == 3
     assert [tracker.received(o) for o in (3, 4, 5, 6, 7, 8)] == [True, False, False, True, False, True]
     tracker.done(3)
@@ -122,10 +122,10 @@ def test_what_the_predecessor_has_done_is_not_work_any_more():
 
 
 def test_what_is_not_delivered_yet_stays_in_the_map():
-    flight = Flight(owner="", deliveries=2)
+    flight = Flight(owner="a.1", deliveries=2)
     tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: flight}))
     assert tracker.received(3)
-    assert tracker.standing({}) == DoneMap(base=3, top=8, open={3: None, 6: flight})
+    assert tracker.standing({6: flight}, "me.2") == DoneMap(base=3, top=8, open={3: None, 6: flight}, holder="me.2")
     tracker.done(3)
     assert tracker.committable() == 6
 

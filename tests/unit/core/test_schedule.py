@@ -356,7 +356,7 @@ class Naive:
             tenant = min((self.tenants[top, t[2].tenant], t[2].tenant) for t in self.of(top))[1]
             task = min(
                 self.of(top, tenant),
-                key=lambda t: (math.inf if t[2].deadline_ms is None else t[2].deadline_ms, t[0]),
+                key=lambda t: (math.inf if t[2].deadline_ms is None else t[2].deadline_ms, t[2].received_ms, t[0]),
             )
         self.tasks.remove(task)
         self.seq += 1

@@ -8,7 +8,7 @@ from prometheus_client import generate_latest
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Heartbeat
 from hocket.contracts.topics import Topics
-from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
+from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.runtime import Runtime, StreamPoisonedError
 from hocket.runtime import metrics
 from hocket.runtime.settings import Settings
@@ -95,10 +95,3 @@ async def test_a_beat_tells_what_was_done_lately_and_prometheus_the_same() -> No
     assert f'hocket_task_p95_seconds{{specialty="tallied"}} {busy.p95_millis / 1000}' in shown
     assert 'hocket_worker_rate_limited{specialty="tallied"} 1.0' in shown
     assert 'hocket_task_error_rate{specialty="tallied"} NaN' in shown
-
-
-def test_a_cancellation_goes_to_every_runtime() -> None:
-    log = FakeLog(partitions=1)
-    runtimes = [runtime(log, "writing"), runtime(log, "planning")]
-    cancel_in(runtimes)("r1")
-    assert [r.stats.in_flight for r in runtimes] == [0, 0], "an unknown request harms nothing"

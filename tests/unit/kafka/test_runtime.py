@@ -10,7 +10,7 @@ import pytest
 
 from hocket.contracts import headers
 from hocket.contracts.codec import Codec
-from hocket.contracts.records import DeadLetter, Error, Progress, Result, Task
+from hocket.contracts.records import DeadLetter, Error, Handover, Progress, Result, Task
 from hocket.contracts.topics import Topics
 from hocket.kafka.client import partition_of
 from hocket.kafka.log import TooLarge
@@ -72,7 +72,7 @@ async def at_once(t: Task, delivery: object) -> list[Outgoing]:
 
 
 def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int = 8, **more: object) -> Runtime:
-    return Runtime(
+    runtime = Runtime(
         settings=Settings(grace_seconds=2.0, window=concurrency),
         topics=TOPICS,
         codec=CODEC,
@@ -88,6 +88,8 @@ def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int =
         clock=lambda: NOW,
         **more,  # type: ignore[arg-type]
     )
+    log.listen(TOPICS.handovers, lambda value: runtime.hear(CODEC.decode(value, Handover)))
+    return runtime
 
 
 @asynccontextmanager
@@ -299,7 +301,7 @@ async def test_a_stream_of_rubbish_stops_the_consumer_instead_of_being_emptied()
     assert log.committed(GROUP, TOPIC)[0] == len(dead(log))
 
 
-async def test_a_revoked_partition_is_forgotten_and_its_outcome_is_sent_all_the_same():
+async def test_calls_whose_partition_goes_to_another_member_are_left_to_the_first_and_counted_once():
     log, desk = FakeLog(partitions=2), Desk()
     names = [f"r{i}" for i in range(12)]
     put(log, *names)
@@ -307,15 +309,95 @@ async def test_a_revoked_partition_is_forgotten_and_its_outcome_is_sent_all_the_
         await until(lambda: len(desk.started) == 12)
         async with running(make(log, desk, worker="w2", concurrency=20)) as second:
             await until(lambda: first.partitions == (0,) and second.partitions == (1,))
-            moved = [n for n in names if partition_of(n.encode(), 2) == 1]
-            await until(lambda: len(desk.started) == 12 + len(moved))  # only the other member repeats
-            assert sorted(desk.started[12:]) == sorted(moved)
-            assert first.stats.in_flight == 12
-            desk.finish(*names)
-            await until(lambda: total_committed(log) == 12)
+            more = [f"m{i}" for i in range(6)]
+            put(log, *more)
+            await until(lambda: len(desk.started) == 18)
+            assert sorted(desk.started) == sorted(names + more), "what is new starts, what runs is not started again"
+            desk.finish(*names, *more)
+            await until(lambda: total_committed(log) == 18)
             assert first.stats.commit_failures == 0
-    assert {r.request_id for r in results(log)} == set(names)
-    assert len(results(log)) == 12 + len(moved)
+            assert second.stats.completed == sum(partition_of(n.encode(), 2) == 1 for n in more)
+    assert len(results(log)) == 18
+    assert len(desk.started) == 18
+
+
+async def test_what_a_stopping_member_still_runs_is_not_repeated_and_its_partitions_go_on_at_once():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "long", "short")
+    first = make(log, desk, concurrency=2)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    async with running(make(log, desk, worker="w2")):
+        put(log, "next")
+        stop = asyncio.create_task(first.stop(30))
+        await until(lambda: "next" in desk.started, 2)
+        desk.finish("long", "short", "next")
+        await stop
+        await run
+        await until(lambda: total_committed(log) == 3)
+    assert sorted(desk.started) == ["long", "next", "short"]
+    assert len(results(log)) == 3
+
+
+async def test_what_ended_after_the_last_member_left_is_not_repeated_by_the_next():
+    log, desk, later = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a", "b")
+    first = make(log, desk)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    stop = asyncio.create_task(first.stop(30))
+    await until(lambda: log.group(GROUP).members == [], 2)
+    desk.finish("a", "b")
+    await stop
+    await run
+    assert log.committed(GROUP, TOPIC)[0] == 0
+    async with running(make(log, later, worker="w2")):
+        await until(lambda: log.committed(GROUP, TOPIC)[0] == 2)
+    assert later.started == []
+
+
+async def test_what_a_dead_member_took_with_it_is_begun_anew_when_it_stays_silent(monkeypatch):
+    monkeypatch.setattr("hocket.core.handover.SILENCE_MS", -1)  # the clock of these tests stands still
+    log, desk, second = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a")
+    first = make(log, desk)
+    run = asyncio.create_task(first.run())
+    await until(lambda: desk.started == ["a"])
+    stop = asyncio.create_task(first.stop(30))
+    await until(lambda: log.group(GROUP).members == [], 2)
+    first._tenure.words.tell = no_word  # type: ignore[method-assign]
+    async with running(make(log, second, worker="w2")):
+        await until(lambda: second.started == ["a"])
+        second.finish("a")
+        await until(lambda: total_committed(log) == 1)
+    assert len(results(log)) == 1
+    for task in (stop, run):
+        task.cancel()
+    await asyncio.gather(stop, run, return_exceptions=True)
+
+
+async def test_a_task_that_kills_at_once_is_counted_although_it_leaves_no_time_for_a_commit(monkeypatch):
+    monkeypatch.setattr("hocket.kafka.ledger._COMMIT_S", 0.05)
+    log = FakeLog(partitions=1)
+    put(log, "killer")
+    starts = 0
+    for life in range(5):
+        died = asyncio.Event()
+
+        async def kill(t: Task, delivery: object, died: asyncio.Event = died) -> list[Outgoing]:
+            runtime._consumer.commit = never  # type: ignore[method-assign]  # noqa: B023
+            died.set()
+            await asyncio.sleep(60)
+            return []
+
+        runtime = make(log, kill, worker=f"w{life}")
+        run = asyncio.create_task(runtime.run())
+        await asyncio.wait([asyncio.create_task(died.wait())], timeout=0.5)
+        starts += died.is_set()
+        died.set()
+        await crash(log, runtime, run)
+    assert starts == 3
+    assert [d.kind for d in dead(log)] == ["killer"]
 
 
 async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
@@ -330,7 +412,7 @@ async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
         desk.finish("a", "b", "c")
         await until(lambda: total_committed(log) == 3)
         assert runtime.stats.completed == 3
-    assert desk.started == ["a", "b", "c"]
+    assert sorted(desk.started) == ["a", "b", "c"]
 
 
 async def test_stopping_finishes_what_runs_and_takes_nothing_more():
@@ -345,7 +427,7 @@ async def test_stopping_finishes_what_runs_and_takes_nothing_more():
     desk.finish("a", "b")
     await stop
     await run
-    assert desk.started == ["a", "b"]
+    assert sorted(desk.started) == ["a", "b"]
     assert log.committed(GROUP, TOPIC) == {0: 2}
     assert log.group(GROUP).members == []
 
@@ -384,8 +466,16 @@ class Told:
         return [result(t, error=Error(kind="cancelled", message="cancelled"))]
 
 
+async def no_word(running: object) -> None: ...
+
+
+async def never(offsets: object) -> None:
+    await asyncio.sleep(60)
+
+
 async def crash(log: FakeLog, runtime: Runtime, run: asyncio.Task[None]) -> None:
     """As kill -9: the member is gone without a word, and nothing of it is committed any more."""
+    runtime._tenure.words.tell = no_word  # type: ignore[method-assign]
     await runtime._consumer.kill()  # type: ignore[attr-defined]
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)

@@ -66,3 +66,10 @@ def test_a_wrong_setting_is_named_with_exit_code_2(tmp_path):
         _, err = process.communicate(timeout=20)
     assert process.returncode == 2
     assert err.startswith("HOCKET_CONCURRENCY: ")
+
+
+def test_the_cycle_collector_runs_rarely(tmp_path):
+    """Walking thousands of waiting tasks again and again cost a fifth of a busy worker's time."""
+    with start("import gc; print(gc.get_threshold()[0], gc.get_freeze_count() > 0)", tmp_path) as process:
+        out, _ = process.communicate(timeout=20)
+    assert out == "20000 True\n"

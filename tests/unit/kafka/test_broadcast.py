@@ -4,8 +4,8 @@ import pytest
 
 from hocket.contracts.codec import Codec, RegistryError
 from hocket.contracts.records import Control, Wakeup
-from hocket.kafka import control
-from hocket.kafka.control import ControlReader
+from hocket.kafka import broadcast
+from hocket.kafka.broadcast import Broadcast
 from hocket.runtime.settings import Settings
 
 CODEC = Codec()
@@ -23,20 +23,15 @@ class LateRegistry(Codec):
         return super().decode(data, expected)
 
 
-def reader(cancelled: list[str], codec: Codec = CODEC) -> ControlReader:
-    return ControlReader(Settings(), topic="control", codec=codec, on_cancel=cancelled.append, clock=lambda: 0)
+def reader(heard: list[str], codec: Codec = CODEC) -> Broadcast[Control]:
+    def hear(said: Control) -> None:
+        heard.append(said.request_id)
+
+    return Broadcast(Settings(), topic="control", record=Control, codec=codec, heard=hear)
 
 
 def command(request_id: str, action: str = "cancel") -> bytes:
     return CODEC.encode(Control(request_id=request_id, action=action, at=1), "control")  # type: ignore[arg-type]
-
-
-async def test_only_cancellations_are_obeyed() -> None:
-    cancelled: list[str] = []
-    mine = reader(cancelled)
-    for value in (command("a"), command("b", "approve"), command("c", "reject"), command("d")):
-        await mine.take(value)
-    assert (cancelled, mine.skipped) == (["a", "d"], 0)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{}", CODEC.encode(Wakeup(request_id="r", due_at=1, at=2), "wakeups")])
@@ -49,7 +44,7 @@ async def test_what_is_no_command_is_skipped_and_counted(value: bytes | None) ->
 
 
 async def test_a_registry_that_is_away_delays_a_command_and_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(broadcast, "_PAUSE_S", 0.0)
     cancelled: list[str] = []
     await reader(cancelled, LateRegistry()).take(command("a"))
     assert cancelled == ["a"]

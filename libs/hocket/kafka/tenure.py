@@ -1,0 +1,165 @@
+"""The partitions that one runtime holds: taking them over from other workers, and handing them over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+
+from hocket.core.donemap import Flight
+from hocket.core.handover import Fate
+from hocket.kafka.handover import Handovers, Place
+from hocket.kafka.intake import Intake
+from hocket.kafka.job import Job, remember
+from hocket.kafka.ledger import Ledger
+from hocket.kafka.log import Consumer, Raw
+
+log = logging.getLogger(__name__)
+
+Running = Mapping[tuple[int, int, int], tuple[Job, asyncio.Task[None]]]
+
+
+class Tenure:
+    """What is held; `running` is the runtime's own account of its calls, `queue` what it has fetched. After a
+    predecessor's death `cautious` starts are noted before they happen.
+
+    A job is away when its partition is not held any more, or not again yet: its offset is then told, not committed.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        words: Handovers,
+        *,
+        running: Running,
+        queue: Intake,
+        on_broken: Callable[[BaseException], None],
+    ) -> None:
+        self.words = words
+        self.caught_up: Callable[[], Awaitable[None]] = _nothing_to_hear
+        self.ledger = Ledger(consumer, flights=self._flights, holder=lambda: words.owner)
+        self.dirty = asyncio.Event()
+        self.confirmed = 0.0  # when the group last took a commit, by the event loop's clock
+        self._on_broken = on_broken
+        self.careful = 0  # how many more starts wait until they are noted: a predecessor died, perhaps at once
+        self.cautious = 0
+        self._running = running
+        self._queue = queue
+        self._barrier: asyncio.Task[None] | None = None
+        self._inherited: dict[int, dict[int, Flight]] = {}  # by partition and offset, as the done-maps tell
+        self._ended_lately: dict[Place, int] = {}  # their timestamps
+        self._moving = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the done-maps of all that is held are read."""
+        return self._barrier is None or self._barrier.done()
+
+    def fate(self, job: Job) -> Fate | None:
+        """What another worker has said of this task."""
+        return self.words.claims.fate(*job.place, self._flown(job))
+
+    def crashes(self, job: Job) -> int:
+        """In how many deliveries of it a worker died."""
+        return self.words.claims.crashes(self._flown(job))
+
+    def adopted(self, raw: Raw) -> bool:
+        """Whether a record that is delivered now needs no start: it went on running through a rebalance, or ended in
+        it."""
+        offsets = self.ledger.get(raw.partition)
+        ident = (raw.partition, raw.offset, raw.timestamp)
+        if offsets is None or (ident not in self._running and self._ended_lately.get(ident[:2]) != raw.timestamp):
+            return False
+        if ident in self._running:
+            self._running[ident][0].offsets = offsets
+        else:
+            offsets.done(raw.offset)
+            self.dirty.set()
+        return True
+
+    def done(self, job: Job) -> None:
+        """Its outcome is safe: to be committed, or, when the partition is away, to be told to its new owner."""
+        remember(self._ended_lately, job.place, job.raw.timestamp)
+        if self._moving or self._is_away(job):
+            self.words.done(*job.place)
+        if not self._is_away(job):
+            job.offsets.done(job.raw.offset)
+            self.dirty.set()
+
+    def away(self) -> list[Place]:
+        """What runs whose partition is not held."""
+        return [job.place for job, _ in self._running.values() if self._is_away(job)]
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """A new assignment; nothing of it is delivered before the barrier falls."""
+        self.ledger.assigned(partitions)
+        self.words.begin()
+        if self._barrier is not None:
+            self._barrier.cancel()
+        self._barrier = asyncio.create_task(self._open())
+        self._barrier.add_done_callback(self._opened)
+
+    async def revoked(self, partitions: Collection[int]) -> None:
+        """What waits is given up; what runs goes on, and the new owner is told of it before it can be one."""
+        self._queue.forget(partitions)
+        if self._barrier is not None:
+            self._barrier.cancel()
+        self._moving = True
+        self.words.end()
+        try:
+            if not await self.ledger.commit_briefly():
+                for partition, offset in self._ended_lately:
+                    if partition in partitions:
+                        self.words.done(partition, offset)
+        finally:
+            self.ledger.lost(partitions)
+            self._moving = False
+        await self.words.tell(self.away())
+
+    async def _open(self) -> None:
+        """The barrier: nothing of a partition runs before its committed offset and done-map are read, and what other
+        workers said that still run tasks of it."""
+        maps, _ = await asyncio.gather(self.ledger.read(), self.caught_up())
+        self._inherited = {p: found.flights if found else {} for p, found in maps.items()}
+        if any(found is None or self.words.claims.died(found.holder) for found in maps.values()):
+            self.careful = self.cautious
+        self.ledger.opened(maps)
+        self.confirmed = asyncio.get_running_loop().time()
+        for partition, found in maps.items():
+            self._adopt(partition, found.open if found else ())
+        self.dirty.set()
+
+    def _opened(self, barrier: asyncio.Task[None]) -> None:
+        if not barrier.cancelled() and (error := barrier.exception()) is not None:
+            self._on_broken(error)
+
+    def _adopt(self, partition: int, unfinished: Iterable[int]) -> None:
+        """What this process runs, or has just ended, counts for the new assignment even if it is draining and so will
+        not be delivered it again."""
+        offsets = self.ledger.get(partition)
+        mine = {job.raw.offset: job for job, _ in self._running.values() if job.raw.partition == partition}
+        if offsets is None:
+            return
+        for offset in unfinished:
+            if offset in mine:
+                mine[offset].offsets = offsets
+            elif (partition, offset) in self._ended_lately:
+                offsets.done(offset)
+
+    def _flights(self) -> dict[int, dict[int, Flight]]:
+        found = {p: dict(flights) for p, flights in self._inherited.items()}
+        owner = self.words.owner
+        for job, _ in self._running.values():
+            if not self._is_away(job):
+                mine = Flight(owner=owner, deliveries=job.visit.crashes + 1)
+                found.setdefault(job.raw.partition, {})[job.raw.offset] = mine
+        return found
+
+    def _flown(self, job: Job) -> Flight | None:
+        return self._inherited.get(job.raw.partition, {}).get(job.raw.offset)
+
+    def _is_away(self, job: Job) -> bool:
+        return self.ledger.get(job.raw.partition) is not job.offsets
+
+
+async def _nothing_to_hear() -> None: ...
