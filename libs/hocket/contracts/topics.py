@@ -32,6 +32,8 @@ class TopicSpec:
     producers: tuple[str, ...]
     consumers: tuple[str, ...]
     compacted: bool = False
+    groupless: tuple[str, ...] = ()
+    """Those of the consumers that read it without a consumer group, so that it has no lag for them."""
 
     @property
     def joined(self) -> bool:
@@ -58,6 +60,7 @@ def _spec(name: str, raw: Mapping[str, Any], default_retention: str) -> TopicSpe
         producers=tuple(raw["producers"]),
         consumers=tuple(raw["consumers"]),
         compacted=raw.get("cleanup", "delete") == "compact",
+        groupless=tuple(raw.get("groupless", ())),
     )
 
 
