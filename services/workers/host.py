@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from hocket.contracts.claims import Blobs
 from hocket.contracts.specialties import Specialty, SpecialtyError, load_specialties
+from hocket.core.work import Work
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.control import ControlReader
 from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
@@ -17,7 +19,7 @@ from hocket.llm.models import Models
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health
 from hocket.runtime.settings import Settings
-from services.workers.engine import Engines
+from services.workers.engine import Engines, Outcome
 from services.workers.service import Worker
 
 
@@ -51,13 +53,24 @@ def _chosen(names: Iterable[str], known: dict[str, Specialty]) -> list[Specialty
     return [known[n] for n in wanted]
 
 
+class _Silent:
+    """Engines that tell nothing while they run."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    async def run(self, specialty: Specialty, work: Work, *, on_text: Callable[[str], None], **more: Any) -> Outcome:  # noqa: ARG002
+        """See Runs; `on_text` is not called."""
+        return await self._engines.run(specialty, work, **more)
+
+
 def _runtime(settings: Settings, specialty: Specialty, engines: Engines, producer: Producer) -> Runtime:
     topics = topics_of(settings)
     me = f"{settings.instance}/{specialty.name}"
     worker = Worker(
         specialty=specialty,
         topics=topics,
-        engines=engines,
+        engines=_Silent(engines),
         blobs=Blobs(settings.blob_store, settings.allowed_uris),
         worker=me,
         now_ms=now_ms,

@@ -28,7 +28,7 @@ def question_of(specialty: Specialty, work: Work) -> ModelCall:
     chars = sum(len(p.text or "") for p in pages) + len(work.text)
     if chars > MAX_TEXT_CHARS:
         raise BadInput(f"The documents hold {chars} characters; at most {MAX_TEXT_CHARS} go to a model: send parts.")
-    facts = {"constants": dict(work.constants), "options": dict(work.options)}
+    facts = {"constants": dict(work.constants), "options": dict(work.options), "earlier": dict(work.earlier)}
     return ModelCall(
         model="",
         system=specialty.prompt,

@@ -109,9 +109,11 @@ def _environment() -> Environment:
 
 
 def names_of(work: Work) -> dict[str, Any]:
-    """What rules and templates can name: each input by its task id (`-` as `_`), `text`, and `constants`."""
+    """What rules and templates can name: each input by its task id (`-` as `_`), `text`, `constants`, and `earlier`
+    (texts by specialty)."""
     outputs = {name_of(item.task_id): item.output for item in work.inputs}
-    return {**outputs, "text": work.text, "constants": work.constants}
+    earlier = {name_of(specialty): text for specialty, text in work.earlier.items()}
+    return {"earlier": earlier, **outputs, "text": work.text, "constants": work.constants}
 
 
 def name_of(task_id: str) -> str:
