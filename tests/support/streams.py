@@ -48,6 +48,7 @@ class Reader:
     answer: dict[str, Any] | None = None
     mended: bool = False
     lines: int = 0
+    kills: int = 0
 
     def take(self, told: dict[str, Any]) -> None:
         self.lines += 1
@@ -134,6 +135,7 @@ class Rig:
                     lines -= 1
                     if lines == 0:
                         process.kill()
+                        reader.kills += 1
             await process.wait()
 
     def verdict(self, readers: Sequence[Reader]) -> Verdict:
