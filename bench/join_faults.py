@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,16 +112,16 @@ async def broker_restart(run: Run, _: str, __: bool) -> None:
     await asyncio.to_thread(run.broker.restart)
 
 
-FAULTS = (kill_one, rebalance_in_recovery, zombie, broker_restart)
+FAULTS = {f.__name__: f for f in (kill_one, rebalance_in_recovery, zombie, broker_restart)}
 
 
-async def faults(run: Run, every: tuple[float, float], rng: random.Random, done: Callable[[], bool]) -> None:
+async def faults(run: Run, chosen: Sequence[str], every: Sequence[float], seed: int, done: Callable[[], bool]) -> None:
     """One after the other until `done`, each kind once at least. A process that ended by itself is started again, as
     its supervisor would."""
-    names, disks = itertools.cycle(run.aggregators), itertools.cycle((False, True))
-    for number, fault in enumerate(itertools.cycle(FAULTS)):
+    names, disks, rng = itertools.cycle(run.aggregators), itertools.cycle((False, True)), random.Random(seed)
+    for number, fault in enumerate(FAULTS[n] for n in itertools.cycle(chosen)):
         await asyncio.sleep(rng.uniform(*every))
-        if number >= len(FAULTS) and done():
+        if number >= len(chosen) and done():
             return
         name = next(names)
         await fault(run, name, next(disks))
@@ -238,7 +238,8 @@ async def judge(run: Run) -> bool:
     for name, what in list(wrong.items())[:5]:
         print(f"  wrong: {name}: {what}")
     for what in ("kill -9", "pause", "broker restart"):
-        took = outages(run, what)
+        if not (took := outages(run, what)):
+            continue
         told = mark(quantile(took, 0.99), 15, less=True) if what == "kill -9" else "no floor"
         print(f"  {what} -> next answer on the struck partitions: p50 {quantile(took, 0.5):.1f} s, "
               f"p99 {quantile(took, 0.99):.1f} s of {len(took)} ({told})")  # fmt: skip
@@ -283,8 +284,8 @@ async def main(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="hocket-faults-") as name:
         async with broker() as running, begun(running, Path(name)) as run:
             at_once = asyncio.create_task(supervise(run, deaths))
-            rng, every = random.Random(arguments.seed), tuple(arguments.every)
-            hitting = asyncio.create_task(faults(run, every, rng, lambda: len(run.sent) >= arguments.requests))
+            done = lambda: len(run.sent) >= arguments.requests  # noqa: E731
+            hitting = asyncio.create_task(faults(run, arguments.only, arguments.every, arguments.seed, done))
             began = time.monotonic()
             await load(run, arguments.requests, arguments.rate, lambda: not hitting.done())
             await hitting
@@ -300,7 +301,7 @@ async def main(arguments: argparse.Namespace) -> int:
                 f"ended by themselves, as they should when fenced: {dict(deaths) or 'none'}; "
                 f"load at the end {os.getloadavg()[0]:.1f}"
             )
-            if not good and arguments.keep:
+            if arguments.keep:
                 shutil.copytree(name, arguments.keep, dirs_exist_ok=True)
     print("nothing lost, nothing twice, nothing wrong" if good else "THE JOIN IS NOT RIGHT")
     return 0 if good else 1
@@ -312,5 +313,6 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=100, help="requests a second")
     parser.add_argument("--every", type=float, nargs=2, default=[20.0, 30.0], help="seconds between two faults")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="where to copy logs and state when something is wrong")
+    parser.add_argument("--keep", type=Path, help="where to copy logs and state")
+    parser.add_argument("--only", nargs="+", choices=FAULTS, default=list(FAULTS), help="which faults, in turn")
     sys.exit(asyncio.run(main(parser.parse_args())))
