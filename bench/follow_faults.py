@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -39,11 +40,12 @@ async def others(
     """One fault for every four followed requests."""
     total = NOTHING
     for number in range(times):
-        total += await streaming(rig, f"{name}{number}", 4, partial(fault, rig), after=rng.uniform(0.8, 2.5))
+        total += await streaming(rig, f"{name}{number}", 4, partial(fault, rig), after=rng.uniform(0.1, 2.0))
     return total
 
 
 async def main(arguments: argparse.Namespace) -> int:
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it says at length that the broker is away
     print(conditions(times=arguments.times, words=arguments.words, seed=arguments.seed))
     rng, good = random.Random(arguments.seed), True
     with tempfile.TemporaryDirectory() as name:

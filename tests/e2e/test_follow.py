@@ -55,7 +55,7 @@ async def test_a_killed_worker_costs_followers_nothing(
     total = NOTHING
     async with open_rig(broker, settings, tmp_path) as rig:
         for number in range(3):
-            total += await streaming(rig, f"w{number}", 3, lambda: kill_worker(rig), after=1.5)
+            total += await streaming(rig, f"w{number}", 3, lambda: kill_worker(rig), after=0.5)
     assert_whole(total, 9)
 
 
@@ -65,6 +65,6 @@ async def test_a_killed_broker_costs_followers_nothing(
     total = NOTHING
     async with open_rig(broker, settings, tmp_path) as rig:
         for number in range(3):
-            total += await streaming(rig, f"b{number}", 3, lambda: kill_broker(rig), after=1.5)
+            total += await streaming(rig, f"b{number}", 3, lambda: kill_broker(rig), after=0.5)
             await asyncio.sleep(1)
     assert_whole(total, 9)

@@ -93,9 +93,9 @@ class Rig:
             HOCKET_INSTANCE="w", STREAM_ORACLE=str(self.oracle),
         )  # fmt: skip
 
-    async def follow(self, request_id: str) -> Reader:
+    async def follow(self, request_id: str, reader: Reader | None = None) -> Reader:
         """A client in this process: asks, and follows over whatever happens."""
-        reader = Reader()
+        reader = reader or Reader()
         follower = Follower(lambda _event, _changes=(): None)
 
         def watch(event: Progress | Answer, changes: Sequence[Change] = ()) -> None:
@@ -183,11 +183,16 @@ async def open_rig(
 
 
 async def streaming(rig: Rig, name: str, count: int, fault: Callable[[], Awaitable[None]], after: float) -> Verdict:
-    """So many followed requests; the fault comes when they have streamed for a while."""
-    running = [asyncio.create_task(rig.follow(f"{name}-{n}")) for n in range(count)]
+    """So many followed requests; the fault comes when text of all of them has streamed for so many seconds."""
+    readers = [Reader() for _ in range(count)]
+    running = [asyncio.create_task(rig.follow(f"{name}-{n}", reader)) for n, reader in enumerate(readers)]
+    async with asyncio.timeout(PATIENCE_S):
+        while not all(reader.texts for reader in readers):
+            await asyncio.sleep(0.05)
     await asyncio.sleep(after)
     await fault()
-    return rig.verdict(await asyncio.gather(*running))
+    await asyncio.gather(*running)
+    return rig.verdict(readers)
 
 
 async def kill_worker(rig: Rig) -> None:

@@ -244,8 +244,8 @@ async def connect(settings: Settings) -> AsyncIterator[Exchange]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    await consumer.start()
     try:
+        await consumer.start()
         yield Exchange(settings, consumer, partitions)
     finally:
         await asyncio.shield(consumer.stop())
