@@ -44,6 +44,7 @@ def send(row: Row, task_id: str, now: int, world: World, avoid: str | None = Non
             request_id=row.asked_for.request_id,
             task_id=task_id,
             kind="other",
+            revision=row.tasks[task_id].revision,
             text=f"waits for approval: {planned.instruction}",
             at=now,
         )

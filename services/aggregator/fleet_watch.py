@@ -34,10 +34,13 @@ SIGNS_MS = 600_000
 MAX_SIGNS = 50_000
 """... and of how many tasks at most: the oldest are forgotten, and those tasks then count from their dispatch."""
 _SAMPLE_MS = 1_000
-"""Of one request at most one progress record in this time is decoded: signs only matter by tens of seconds."""
+"""Of one request at most one progress record in this time is decoded, beside those that tell of a begin (a task that
+does not stream has only that one): signs only matter by tens of seconds."""
 _LOOK_S = 1.0
 _MOST = 1_000
 _PLANNER = "planner"
+_LIFE = ("assigned", "text", "other")
+"""What only a worker that has begun a task, and has not ended it, tells."""
 
 K = TypeVar("K")
 
@@ -157,16 +160,17 @@ class FleetWatch:
                 beat = self._codec.decode(message.value(), Heartbeat)
                 self._beats[beat.worker] = beat.model_copy(update={"at": now})
                 return
-            self._sign(message.key() or b"", message.value(), now)
+            self._sign(message.key() or b"", message.value(), now, begun=_begun(message.headers()))
 
-    def _sign(self, key: bytes, value: Any, now: int) -> None:
-        if now - self._sampled.get(key, 0) < _SAMPLE_MS:
+    def _sign(self, key: bytes, value: Any, now: int, *, begun: bool) -> None:
+        if not begun and now - self._sampled.get(key, 0) < _SAMPLE_MS:
             return
         progress = self._codec.decode(value, Progress)
-        if progress.task_id is None or progress.worker is None or progress.kind not in ("text", "other"):
+        if progress.task_id is None or progress.worker is None or progress.kind not in _LIFE:
             return
-        self._sampled.pop(key, None)
-        self._sampled[key] = now
+        if not begun:
+            self._sampled.pop(key, None)
+            self._sampled[key] = now
         task = f"{progress.request_id}/{progress.task_id}"
         self._signs.pop(task, None)
         self._signs[task] = now
@@ -179,6 +183,13 @@ class FleetWatch:
         self._view = Fleet(
             specialties=summed(self._beats.values(), now), variants=self._variants, signs=dict(self._signs)
         )
+
+
+def _begun(headers: list[tuple[str, Any]] | None) -> bool:
+    """Whether the record's id says that a worker has begun a task."""
+    return any(
+        name == "ce_id" and str(value, "utf-8", "replace").endswith("/assigned") for name, value in headers or ()
+    )
 
 
 def _bounded(times: dict[K, int], since: int) -> dict[K, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import orjson
 
-from hocket.contracts.records import Control, Error, Output, Result
+from hocket.contracts.records import Control, Error, Output, Progress, Result
 from hocket.core.condition import tasks_read
 from services.aggregator.admission import World
 from services.aggregator.dispatch import advance, send
 from services.aggregator.ending import cancelled, late
-from services.aggregator.events import Arrival, Drop, Step
+from services.aggregator.events import Arrival, Drop, Step, Tell
 from services.aggregator.row import APPROVAL, Row, TaskRow
 
 MAX_ATTEMPTS = 2
@@ -90,7 +90,25 @@ def on_decision(row: Row | None, event: Arrival, now: int, world: World) -> Step
     if len(meant) != 1:
         return row, [Drop(reason="control_without_step")]
     decided = decide(row, meant[0], approved=control.action == "approve", by=control.by, reason=control.reason, now=now)
-    return advance(decided, now, world)
+    after, effects = advance(decided, now, world)
+    return after, [decision_told(decided, meant[0], now), *effects]
+
+
+def decision_told(row: Row, task_id: str, now: int) -> Tell:
+    """What followers hear of a decided approval."""
+    task = row.tasks[task_id]
+    result = task.result
+    words = result.output.text if result is not None and result.output is not None else ""
+    return Tell(
+        progress=Progress(
+            request_id=row.asked_for.request_id,
+            task_id=task_id,
+            kind="completed" if task.completed else "failed",
+            revision=task.revision,
+            text=words,
+            at=now,
+        )
+    )
 
 
 def decide(row: Row, task_id: str, *, approved: bool, by: str, reason: str, now: int) -> Row:

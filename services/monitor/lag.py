@@ -118,7 +118,8 @@ def groups_of(topics: Topics, group: Callable[[str], str], existing: Iterable[st
         if spec is None:
             continue
         plain = topics.plain(name)
-        roles = ["aggregator"] if spec.joined and "aggregator" in spec.consumers else []
+        grouped = set(spec.consumers) - set(spec.groupless)
+        roles = ["aggregator"] if spec.joined and "aggregator" in grouped else []
         if "monitor" in spec.consumers:
             roles.append("monitor")  # its own lag tells whether its page is up to date
         if spec.partitions == "tasks":

@@ -38,7 +38,7 @@ def question_of(specialty: Specialty, work: Work) -> Question:
     chars = sum(len(p.text or "") for p in pages) + len(work.text)
     if chars > MAX_TEXT_CHARS:
         raise BadInput(f"The documents hold {chars} characters; at most {MAX_TEXT_CHARS} go to a model: send parts.")
-    facts = {"constants": dict(work.constants), "options": dict(work.options)}
+    facts = {"constants": dict(work.constants), "options": dict(work.options), "earlier": dict(work.earlier)}
     call = ModelCall(
         model="",
         system=specialty.prompt,
@@ -51,7 +51,7 @@ def question_of(specialty: Specialty, work: Work) -> Question:
         text_field=specialty.text_field,
     )
     inputs = [json.dumps(dict(i.output), ensure_ascii=False, default=str) for i in work.inputs]
-    texts = (work.text, *(p.text or "" for p in pages), *inputs, *work.constants.values())
+    texts = (work.text, *(p.text or "" for p in pages), *inputs, *work.constants.values(), *work.earlier.values())
     return Question(call=call, texts=tuple(t for t in texts if t))
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
 
 from hocket.contracts.claims import Blobs, ClaimError, shrink_result
 from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.topics import Topics
+from hocket.core.coalesce import Piece
 from hocket.core.work import BadInput, Document, Input, Work
-from hocket.kafka.log import TooLarge
+from hocket.kafka.log import KafkaRefused, TooLarge
 from hocket.kafka.runtime import Delivery, Outgoing
 from services.workers.engine import Outcome
+from services.workers.telling import Telling
 
+log = structlog.get_logger(__name__)
 _SLACK_S = 0.25
 """Engines know the deadline and end by it, with an account of what it cost; after this they are cut off."""
 
@@ -23,8 +28,20 @@ _SLACK_S = 0.25
 class Runs(Protocol):
     """What a worker asks of its engines; see services.workers.engine.Engines."""
 
-    async def run(self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None) -> Outcome:
-        """Runs a task; failures are in the Outcome."""
+    async def run(
+        self,
+        specialty: Specialty,
+        work: Work,
+        *,
+        strategy: str,
+        deadline_ms: int | None,
+        on_text: Callable[[str], None],
+    ) -> Outcome:
+        """Runs a task; failures are in the Outcome.
+
+        `on_text` is called in the event loop with the readable text piece by piece, and with an empty piece whenever
+        a reply begins anew and what came before is void.
+        """
 
 
 def work_of(task: Task, blobs: Blobs) -> Work:
@@ -49,9 +66,19 @@ def work_of(task: Task, blobs: Blobs) -> Work:
         ),
         inputs=inputs,
         constants=task.constants,
+        earlier=_earlier(task),
         options=options,
         workflow=task.workflow,
     )
+
+
+def _earlier(task: Task) -> Mapping[str, str]:
+    try:
+        context: Any = json.loads(task.context or "{}")
+    except ValueError as e:
+        raise BadInput(f"The context of task {task.task_id} is not JSON: {e}") from e
+    results = context.get("results", {}) if isinstance(context, dict) else {}
+    return {k: v for k, v in results.items() if isinstance(v, str)} if isinstance(results, dict) else {}
 
 
 class Worker:
@@ -76,16 +103,22 @@ class Worker:
         self._now_ms = now_ms
 
     async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
-        """The runtime's handler: one Result for every task."""
+        """The runtime's handler: one Result for every task. All streamed text is safe before the result is sent."""
         started = self._now_ms()
         self._tell(task, delivery, "assigned")
-        outcome = await self._outcome(task)
+        async with Telling(lambda piece: self._say(task, delivery, started, piece)) as telling:
+            outcome = await self._outcome(task, telling)
+            if outcome.error is None:
+                telling.settle(outcome.text)
         result = self._result(task, started, outcome)
         try:
             result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
         except ClaimError as e:
             result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
-        self._tell(task, delivery, "completed" if result.status == "completed" else "failed", result.error)
+        if result.status == "completed":
+            self._tell(task, delivery, "completed", **_whole(started, telling))
+        else:
+            self._failed(task, delivery, result.error)
         return [self._outgoing(task, result)]
 
     def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:
@@ -94,7 +127,7 @@ class Worker:
         told = Error(kind="crashed", message=message)
         if isinstance(error, TooLarge):
             told = Error(kind=error.kind, message=f"The result cannot be sent: {error}. Ask for less at once.")
-        self._tell(task, delivery, "failed", told)
+        self._failed(task, delivery, told)
         return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
 
     def on_cancel(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
@@ -103,16 +136,16 @@ class Worker:
         result = self._result(task, delivery.received_at_ms, Outcome(error=told)).model_copy(
             update={"status": "cancelled"}
         )
-        self._tell(task, delivery, "failed", told)
+        self._failed(task, delivery, told)
         return [self._outgoing(task, result)]
 
     def on_late(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """What the request gets for a task whose deadline passed while it waited."""
         told = _late("before it was started")
-        self._tell(task, delivery, "failed", told)
+        self._failed(task, delivery, told)
         return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
 
-    async def _outcome(self, task: Task) -> Outcome:
+    async def _outcome(self, task: Task, telling: Telling) -> Outcome:
         if task.specialty != self._specialty.name:
             message = f"A task for {task.specialty} stood in the topic of {self._specialty.name}: mend its producer."
             return Outcome(error=Error(kind="misrouted", message=message))
@@ -122,20 +155,22 @@ class Worker:
         scope = asyncio.timeout(None if left is None else left + _SLACK_S)
         try:
             async with scope:
-                return self._in_time(task, await self._run(task))
+                return self._in_time(task, await self._run(task, telling))
         except TimeoutError:
             if not scope.expired():
                 raise
             return Outcome(error=_late("while it ran"))
 
-    async def _run(self, task: Task) -> Outcome:
+    async def _run(self, task: Task, telling: Telling) -> Outcome:
         try:
             work = await asyncio.to_thread(work_of, task, self._blobs)
         except ClaimError as e:
             return Outcome(error=_error(e))
         except BadInput as e:
             return Outcome(error=Error(kind="bad_input", message=str(e)))
-        return await self._engines.run(self._specialty, work, strategy=task.strategy, deadline_ms=task.deadline)
+        return await self._engines.run(
+            self._specialty, work, strategy=task.strategy, deadline_ms=task.deadline, on_text=telling.add
+        )
 
     def _in_time(self, task: Task, outcome: Outcome) -> Outcome:
         """Past the deadline, a failure is the deadline's, whatever the engine called it; its cost stays on it."""
@@ -173,22 +208,50 @@ class Worker:
             topic=self._topics.results, key=task.request_id, record=result, event_id=self._event(task, "result")
         )
 
-    def _tell(self, task: Task, delivery: Delivery, kind: ProgressKind, error: Error | None = None) -> None:
+    def _failed(self, task: Task, delivery: Delivery, error: Error | None) -> None:
+        self._tell(task, delivery, "failed", text=error.message if error else "")
+
+    def _tell(self, task: Task, delivery: Delivery, kind: ProgressKind, **more: Any) -> None:
+        delivery.emit(self._progress(task, kind, kind, **more))
+
+    async def _say(self, task: Task, delivery: Delivery, started: int, piece: Piece) -> None:
+        run = _run_of(started, piece.reply)
+        what = f"text/{run}/{piece.start}"
+        record = self._progress(task, "text", what, run=run, start=piece.start, text=piece.text)
+        try:
+            await delivery.write(record)
+        except (TooLarge, KafkaRefused) as e:  # the task goes on: losing what followers see harms nothing
+            log.warning("streamed text was not written", task_id=task.task_id, error=str(e))
+
+    def _progress(self, task: Task, kind: ProgressKind, what: str, **more: Any) -> Outgoing:
         record = Progress(
             request_id=task.request_id,
             task_id=task.task_id,
             kind=kind,
             attempt=task.attempt,
+            revision=task.revision,
             worker=self._worker,
-            text=error.message if error else "",
             at=self._now_ms(),
+            **more,
         )
-        event_id = self._event(task, kind)
-        delivery.emit(Outgoing(topic=self._topics.progress, key=task.request_id, record=record, event_id=event_id))
+        event_id = self._event(task, what)
+        return Outgoing(topic=self._topics.progress, key=task.request_id, record=record, event_id=event_id)
 
     @staticmethod
     def _event(task: Task, what: str) -> str:
         return f"{task.request_id}/{task.task_id}/{task.revision}.{task.attempt}/{what}"
+
+
+def _run_of(started: int, reply: int) -> str:
+    return f"{started}.{reply}"
+
+
+def _whole(started: int, telling: Telling) -> dict[str, Any]:
+    """Which run's text is the result's, and how long it is; nothing when none was streamed."""
+    if telling.heard is None:
+        return {}
+    reply, chars = telling.heard
+    return {"run": _run_of(started, reply), "start": chars}
 
 
 def _error(e: ClaimError) -> Error:

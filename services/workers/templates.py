@@ -68,6 +68,13 @@ class _Absent(StrictUndefined):
         return _Absent(obj=self, name=name)
 
 
+class _Earlier(dict[str, str]):
+    """Results of earlier requests, which may not be there at all."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
 def money(value: Any, currency: str | None = None, style: str = "en") -> str:
     """`{{ extract.total | money(extract.currency) }}` is "1,234.50 EUR"; style "de" and "fr" as written there."""
     if isinstance(value, Undefined) or value is None:
@@ -109,9 +116,11 @@ def _environment() -> Environment:
 
 
 def names_of(work: Work) -> dict[str, Any]:
-    """What rules and templates can name: each input by its task id (`-` as `_`), `text`, and `constants`."""
+    """What rules and templates can name: each input by its task id (`-` as `_`), `text`, `constants`, and `earlier`
+    (texts by specialty)."""
     outputs = {name_of(item.task_id): item.output for item in work.inputs}
-    return {**outputs, "text": work.text, "constants": work.constants}
+    earlier = _Earlier({name_of(specialty): text for specialty, text in work.earlier.items()})
+    return {"earlier": earlier, **outputs, "text": work.text, "constants": work.constants}
 
 
 def name_of(task_id: str) -> str:

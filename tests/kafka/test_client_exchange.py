@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from hocket.cli.ask import Wish, ask, build_request, control, find, submit
 from hocket.cli.base import Output
 from hocket.cli.exchange import connect
+from hocket.cli.live import Follower
 from hocket.cli.tail import tail
 from hocket.contracts.claims import Blobs
 from hocket.contracts.codec import Codec
@@ -50,7 +51,8 @@ async def answering(settings: Settings, topics: Topics, request_id: str) -> None
 async def test_a_request_is_followed_to_its_own_answer(settings: Settings, topics_ready: Topics) -> None:
     seen: list[Any] = []
     stand_in = asyncio.create_task(answering(settings, topics_ready, "mine"))
-    found = await ask(settings, wanted(settings, "mine"), seconds=20, watch=seen.append)
+    follower = Follower(lambda event, _changes=(): seen.append(event))
+    found = await ask(settings, wanted(settings, "mine"), seconds=20, follower=follower)
     await stand_in
     assert found == answer_to("mine")
     assert [type(e).__name__ for e in seen] == ["Progress", "Answer"]

@@ -43,7 +43,19 @@ IdOption = Annotated[str | None, typer.Option("--id", help="Request id; the same
 DeadlineOption = Annotated[
     float | None, typer.Option("--timeout", min=0.1, help="Seconds that it may take: the request's deadline.")
 ]
+EndOption = Annotated[
+    str | None, typer.Option("--deadline", help="When it must have ended: 90s, 15m, 2h, 3d, or 2026-11-30T18:00.")
+]
+SessionOption = Annotated[
+    str | None, typer.Option("--session", help="Go on in this session: it knows what was before.")
+]
+BusyOption = Annotated[
+    Literal["reject", "enqueue", "replace"] | None,
+    typer.Option("--on-busy", help="When another request holds the session (default: reject)."),
+]
 IdArg = Annotated[str, typer.Argument(help="The request's id.")]
+TaskArg = Annotated[str, typer.Argument(help="The step that waits, by its id.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; stands in the answer.")]
 SpecialtiesOption = Annotated[Path | None, typer.Option("--specialties", help="Folder with specialties of your own.")]
 WorkflowsOption = Annotated[Path | None, typer.Option("--workflows", help="Folder with workflows of your own.")]
 WaitOption = Annotated[float, typer.Option("--wait", min=0.0, help="Seconds that a broker may take to come up.")]
@@ -81,10 +93,14 @@ def ask(
     constant: ConstantOption = None,
     tenant: TenantOption = "default",
     priority: PriorityOption = 5,
+    session: SessionOption = None,
+    on_busy: BusyOption = None,
+    deadline: EndOption = None,
     request_id: IdOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Also show text while it is written.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
-    """Ask, watch the tasks, get the answer and its receipt.
+    """Ask, watch the tasks, get the answer and its receipt. With --follow -o json: a JSON line for each event.
 
     Exit codes: 0 completed, 2 wrong usage, 3 partial, 4 failed, 5 timed out, 6 cancelled.
     """
@@ -95,9 +111,10 @@ def ask(
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
         constants=constant or (), tenant=tenant, priority=priority,
+        session=session, on_busy=on_busy, deadline=deadline,
     )  # fmt: skip
     request = build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms())
-    _end(run_ask(settings, request, timeout=timeout, replay=request_id is not None, output=output))
+    _end(run_ask(settings, request, replay=request_id is not None, follow=follow, output=output))
 
 
 @app.command()
@@ -113,6 +130,9 @@ def submit(
     constant: ConstantOption = None,
     tenant: TenantOption = "default",
     priority: PriorityOption = 5,
+    session: SessionOption = None,
+    on_busy: BusyOption = None,
+    deadline: EndOption = None,
     request_id: IdOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -124,6 +144,7 @@ def submit(
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
         constants=constant or (), tenant=tenant, priority=priority,
+        session=session, on_busy=on_busy, deadline=deadline,
     )  # fmt: skip
     run_submit(settings, build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms()), output)
 
@@ -163,6 +184,45 @@ def cancel(
     from hocket.runtime.clock import now_ms
 
     run_cancel(settings_of(ctx), request_id, reason=reason, now_ms=now_ms(), output=output)
+
+
+@app.command()
+@guarded
+def follow(
+    ctx: typer.Context,
+    request_id: IdArg,
+    token: Annotated[str | None, typer.Option("--from", help="Where an earlier one stopped, as it printed.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to follow it at most.")] = 300.0,
+    output: OutputOption = Output.text,
+) -> None:
+    """Follow a request live, with its text while it is written. -o json: a JSON line for each event."""
+    from hocket.cli.live import run_follow
+
+    _end(run_follow(settings_of(ctx), request_id, token=token, seconds=timeout, output=output))
+
+
+@app.command()
+@guarded
+def approve(
+    ctx: typer.Context, request_id: IdArg, task: TaskArg, reason: ReasonOption = "", output: OutputOption = Output.text
+) -> None:
+    """Approve a step that waits for a person."""
+    from hocket.cli.approvals import run_decision
+    from hocket.runtime.clock import now_ms
+
+    run_decision(settings_of(ctx), request_id, task, "approve", reason=reason, now_ms=now_ms(), output=output)
+
+
+@app.command()
+@guarded
+def reject(
+    ctx: typer.Context, request_id: IdArg, task: TaskArg, reason: ReasonOption = "", output: OutputOption = Output.text
+) -> None:
+    """Reject a step that waits for a person."""
+    from hocket.cli.approvals import run_decision
+    from hocket.runtime.clock import now_ms
+
+    run_decision(settings_of(ctx), request_id, task, "reject", reason=reason, now_ms=now_ms(), output=output)
 
 
 @topics_app.command("apply")

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import mimetypes
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
-from hocket.cli.base import EXIT_CODES, TIMED_OUT, CliError, Output, print_json, say, usage
+from hocket.cli.base import EXIT_CODES, TIMED_OUT, CliError, Output, print_json, say, usage, user
 from hocket.cli.exchange import Exchange, Place, connect
-from hocket.cli.render import Watcher, answer_json, print_answer, watching
+from hocket.cli.live import FOLLOW_SECONDS, Follower, say_how_to_go_on, telling
+from hocket.cli.render import answer_json, print_answer, watching
 from hocket.contracts import claims
-from hocket.contracts.records import Answer, Attachment, Control, Policy, Request, Strategy
+from hocket.contracts.records import Answer, Attachment, Control, OnBusy, Policy, Request, Strategy
 from hocket.runtime.settings import Settings
 
-DEFAULT_WAIT_SECONDS = 300.0
 _GRACE_SECONDS = 3.0
+_SESSION_BYTES = 200
+_SPAN = re.compile(r"(?P<count>\d{1,9}(\.\d+)?)(?P<unit>[smhd])")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EXTRA_TYPES = {
     ".eml": "message/rfc822",
     ".md": "text/markdown",
@@ -36,6 +41,9 @@ class Wish:
     workflow: str | None = None
     strategy: Strategy = "balanced"
     timeout: float | None = None
+    deadline: str | None = None
+    session: str | None = None
+    on_busy: OnBusy | None = None
     constants: Sequence[str] = field(default_factory=tuple)
     tenant: str = "default"
     priority: int = 5
@@ -53,17 +61,48 @@ def build_request(wish: Wish, settings: Settings, *, request_id: str, now_ms: in
         usage("nothing is asked: give a text, or a file with -a FILE")
     if not request_id or len(request_id.encode()) > 200:
         usage("--id must have 1 to 200 bytes")
-    deadline = None if wish.timeout is None else now_ms + int(wish.timeout * 1000)
+    if wish.session is not None and not 0 < len(wish.session.encode()) <= _SESSION_BYTES:
+        usage(f"--session must have 1 to {_SESSION_BYTES} bytes")
+    if wish.on_busy is not None and wish.session is None:
+        usage("--on-busy says what to do when the session is busy: name one with --session")
     return Request(
         request_id=request_id,
         tenant=wish.tenant,
+        session_id=wish.session,
         constants=_constants(wish.constants),
         text=wish.text,
         attachments=tuple(_attachment(p, settings.max_attachment_bytes) for p in wish.files),
         workflow=wish.workflow,
-        policy=Policy(strategy=wish.strategy, deadline=deadline, priority=wish.priority),
+        policy=Policy(
+            strategy=wish.strategy,
+            deadline=_deadline(wish, now_ms),
+            priority=wish.priority,
+            on_busy=wish.on_busy or "reject",
+        ),
         submitted_at=now_ms,
     )
+
+
+def _deadline(wish: Wish, now_ms: int) -> int | None:
+    if wish.deadline is None:
+        return None if wish.timeout is None else now_ms + int(wish.timeout * 1000)
+    if wish.timeout is not None:
+        usage("--timeout and --deadline say the same thing: give one of them")
+    deadline = moment(wish.deadline, now_ms)
+    if deadline <= now_ms:
+        usage(f"--deadline {wish.deadline} has passed already")
+    return deadline
+
+
+def moment(text: str, now_ms: int) -> int:
+    """The time (ms since 1970, UTC) that a span such as 90s, 15m, 2h or 3d from now ends, or that a date and time
+    names; without an offset it is meant in this machine's time zone. Raises CliError (usage)."""
+    if span := _SPAN.fullmatch(text):
+        return now_ms + int(float(span["count"]) * _UNIT_MS[span["unit"]])
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return usage(f"--deadline takes a span (90s, 15m, 2h, 3d) or a time (2026-11-30T18:00), not {text!r}")
 
 
 def _constants(pairs: Sequence[str]) -> dict[str, str]:
@@ -93,7 +132,7 @@ async def ask(
     *,
     seconds: float,
     replay: bool = False,
-    watch: Watcher = lambda _event: None,
+    follower: Follower | None = None,
     sent: Callable[[], None] = lambda: None,
 ) -> Answer | None:
     """Writes the request and follows it to its answer; None when that did not come in time.
@@ -101,15 +140,12 @@ async def ask(
     `replay`: the id was chosen by the client, so it may have been answered before: looks at what is there already.
     `sent` is called once Kafka has the request. Raises KafkaUnreachable, TopicsError, ClaimError.
     """
+    follower = follower or Follower(lambda _event, _changes=(): None)
     async with connect(settings) as exchange:
         place = await exchange.place(request.request_id, replay=replay)
         await _send(exchange, request, settings)
         sent()
-        async for event in exchange.follow(place, seconds=seconds):
-            watch(event)
-            if isinstance(event, Answer):
-                return event
-    return None
+        return await follower.hear(exchange.follow(place, seconds=seconds), place)
 
 
 async def _send(exchange: Exchange, request: Request, settings: Settings) -> None:
@@ -118,22 +154,34 @@ async def _send(exchange: Exchange, request: Request, settings: Settings) -> Non
     await exchange.send(small, event_id=request.request_id, at_ms=request.submitted_at)
 
 
-def run_ask(settings: Settings, request: Request, *, timeout: float | None, replay: bool, output: Output) -> int:
-    """`hocket ask`: returns the exit code. Ctrl-C leaves the request running."""
-    seconds = DEFAULT_WAIT_SECONDS if timeout is None else timeout + _GRACE_SECONDS
+def run_ask(settings: Settings, request: Request, *, replay: bool, follow: bool, output: Output) -> int:
+    """`hocket ask`: returns the exit code. Ctrl-C leaves the request running. `follow` also tells the streamed text."""
+    deadline = request.policy.deadline
+    seconds = FOLLOW_SECONDS if deadline is None else (deadline - request.submitted_at) / 1000 + _GRACE_SECONDS
     sent = threading.Event()
-    try:
-        with watching(request.request_id) as watch:
-            answer = asyncio.run(ask(settings, request, seconds=seconds, replay=replay, watch=watch, sent=sent.set))
-    except KeyboardInterrupt:
-        if not sent.is_set():
+    with telling(request.request_id, output) if follow else _quietly(request.request_id) as follower:
+        try:
+            answer = asyncio.run(
+                ask(settings, request, seconds=seconds, replay=replay, follower=follower, sent=sent.set)
+            )
+        except KeyboardInterrupt:
+            if not sent.is_set():
+                raise
+            say(f"\nThe request goes on without you. Its answer: hocket result {request.request_id}")
+            say_how_to_go_on(request.request_id, follower)
+            say(f"To stop it: hocket cancel {request.request_id}")
             raise
-        say(f"\nThe request goes on without you. Its answer: hocket result {request.request_id}")
-        say(f"To stop it: hocket cancel {request.request_id}")
-        raise
     if answer is None:
+        say_how_to_go_on(request.request_id, follower)
         raise late(request.request_id, seconds)
-    return show(answer, output)
+    return show(answer, output, told=follow and output is Output.json)
+
+
+@contextmanager
+def _quietly(request_id: str) -> Iterator[Follower]:
+    """A follower that shows the tasks' states only."""
+    with watching(request_id) as watch:
+        yield Follower(watch)
 
 
 def late(request_id: str, seconds: float) -> CliError:
@@ -146,9 +194,11 @@ def late(request_id: str, seconds: float) -> CliError:
     )
 
 
-def show(answer: Answer, output: Output) -> int:
-    """Prints the answer; returns its exit code."""
-    if output is Output.json:
+def show(answer: Answer, output: Output, *, told: bool = False) -> int:
+    """Prints the answer, unless it was told as it came; returns its exit code."""
+    if told:
+        pass
+    elif output is Output.json:
         print_json(answer_json(answer))
     else:
         print_answer(answer)
@@ -167,9 +217,9 @@ async def find(settings: Settings, request_id: str, *, seconds: float, from_offs
     """The answer to a request id, waiting at most so long for it after what is there has been read."""
     async with connect(settings) as exchange:
         place = await exchange.place(request_id, replay=from_offset is None, from_offset=from_offset)
-        async for event in exchange.follow(place, seconds=seconds, progress=False):
-            if isinstance(event, Answer):
-                return event
+        async for heard in exchange.follow(place, seconds=seconds, progress=False):
+            if isinstance(heard.record, Answer):
+                return heard.record
     return None
 
 
@@ -190,16 +240,9 @@ def run_submit(settings: Settings, request: Request, output: Output) -> None:
 
 def run_cancel(settings: Settings, request_id: str, *, reason: str, now_ms: int, output: Output) -> None:
     """`hocket cancel`: the request's answer will say that it was cancelled, unless it ended before."""
-    command = Control(request_id=request_id, action="cancel", reason=reason, by=_user(), at=now_ms)
+    command = Control(request_id=request_id, action="cancel", reason=reason, by=user(), at=now_ms)
     asyncio.run(control(settings, command))
     if output is Output.json:
         print_json(command.model_dump(mode="json"))
     else:
         print(f"asked to cancel {request_id}; its answer: hocket result {request_id}")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container may run under a uid without a name
-        return "cli"

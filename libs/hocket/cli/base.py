@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import json
 import os
 import sys
@@ -168,3 +169,11 @@ def console(*, stderr: bool = False) -> Console:
 def printable(text: str) -> str:
     """Text from outside without control characters, so that it cannot steer the terminal."""
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+
+
+def user() -> str:
+    """Who sits at this command line, for the receipt."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container may run under a uid without a name
+        return "cli"

@@ -13,6 +13,7 @@ from pathlib import Path
 from hocket.cli.ask import Wish, ask, build_request
 from hocket.cli.base import COMPLETE, WRONG, CliError, say, usage
 from hocket.cli.dev import Prefixed, interrupt_on_signals
+from hocket.cli.live import Follower
 from hocket.cli.render import print_answer, watching
 from hocket.contracts.records import Answer
 from hocket.local.dev import DevError, DevStack
@@ -100,7 +101,7 @@ def _play(scene: Scene, folder: Path, settings: Settings) -> str | None:
     wish = Wish(text=scene.text, files=[folder / scene.file], workflow=scene.workflow)
     request = build_request(wish, settings, request_id=f"demo-{uuid.uuid4().hex[:8]}", now_ms=now_ms())
     with watching(request.request_id) as watch:
-        answer = asyncio.run(ask(settings, request, seconds=_ANSWER_SECONDS, watch=watch))
+        answer = asyncio.run(ask(settings, request, seconds=_ANSWER_SECONDS, follower=Follower(watch)))
     if answer is None:
         return f"{scene.file}: no answer within {_ANSWER_SECONDS:.0f} s"
     print_answer(answer)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from hocket.contracts import headers
 from hocket.contracts.codec import Codec, CodecError
@@ -24,6 +24,7 @@ from hocket.runtime.settings import Settings
 CONNECT_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 _STALLED_SECONDS = 10.0
+R = TypeVar("R", Progress, Answer)
 
 
 class TooLargeError(Exception):
@@ -34,7 +35,8 @@ class TooLargeError(Exception):
 class Place:
     """Where the answer to a request id will stand: a partition, and the offsets to read from.
 
-    `answers_end` is where `answers` ended when the place was noted: up to there it is read whatever the time.
+    `answers_end` is where `answers` ended when the place was noted, `progress_end` the same of `progress`: up to there
+    they are read whatever the time. `told_from` is the offset of `progress` up to which all was told before.
     """
 
     key: bytes
@@ -42,6 +44,33 @@ class Place:
     answers_from: int
     answers_end: int
     progress_from: int
+    progress_end: int
+    told_from: int
+
+    @property
+    def token(self) -> str:
+        """What `hocket follow --from` takes to go on from here: offsets of `progress` and `answers`.
+
+        The text so far is made anew from the records between the first two, so nothing of it is told twice.
+        """
+        return f"{self.progress_from}-{self.told_from}-{self.answers_from}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """One record of the request, and the place after it. Not `new` is what was told before the place was noted."""
+
+    record: Progress | Answer
+    place: Place
+    new: bool = True
+
+
+def offsets_of(token: str) -> tuple[int, int, int]:
+    """The offsets in a token. Raises ValueError."""
+    begin, told, answers = (int(part) if part.isdecimal() else -1 for part in token.split("-"))
+    if begin < 0 or told < begin or answers < 0:
+        raise ValueError(f"{token!r} is no token of `hocket follow`")
+    return begin, told, answers
 
 
 class Exchange:
@@ -52,22 +81,33 @@ class Exchange:
         self._topics: Topics = topics_of(settings)
         self._codec: Codec = codec_of(settings)
 
-    async def place(self, request_id: str, *, from_offset: int | None = None, replay: bool = False) -> Place:
-        """Where to look for the id: from now on, from an offset of `answers`, or (`replay`) from the beginning."""
-        from aiokafka import TopicPartition
-
+    async def place(
+        self, request_id: str, *, from_offset: int | None = None, replay: bool = False, token: str | None = None
+    ) -> Place:
+        """Where to look for the id: from now on, from an offset of `answers`, from the beginning (`replay`), or from
+        where a follower stopped (`token`). Raises ValueError for what is no token."""
         key = request_id.encode()
         partition = partition_of(key, self._partitions)
-        answers, progress = (TopicPartition(t, partition) for t in (self._topics.answers, self._topics.progress))
+        answers, progress = self._places(partition)
         ends = await self._consumer.end_offsets([answers, progress])
         starts = await self._consumer.beginning_offsets([answers, progress]) if replay else ends
+        begin, told, first = starts[progress], starts[progress], starts[answers]
+        if token is not None:
+            begin, told, first = offsets_of(token)
         return Place(
             key=key,
             partition=partition,
-            answers_from=starts[answers] if from_offset is None else from_offset,
+            answers_from=first if from_offset is None else from_offset,
             answers_end=ends[answers],
-            progress_from=starts[progress],
+            progress_from=begin,
+            progress_end=ends[progress],
+            told_from=told,
         )
+
+    def _places(self, partition: int) -> tuple[Any, Any]:
+        from aiokafka import TopicPartition
+
+        return TopicPartition(self._topics.answers, partition), TopicPartition(self._topics.progress, partition)
 
     async def send(self, record: Request | Control, *, event_id: str, at_ms: int) -> tuple[int, int]:
         """Writes the record and waits until all in-sync replicas have it; returns (partition, offset)."""
@@ -101,47 +141,92 @@ class Exchange:
             await producer.stop()
         return done.partition, done.offset
 
-    async def follow(self, place: Place, *, seconds: float, progress: bool = True) -> AsyncIterator[Progress | Answer]:
+    async def follow(self, place: Place, *, seconds: float, progress: bool = True) -> AsyncIterator[Heard]:
         """What happens to the request, until its answer or until the seconds are over. Unreadable records are passed.
 
-        What stood in `answers` when the place was noted is read even if that takes longer.
+        A broker that is away is waited for. What stood in the topics when the place was noted is read even if that
+        takes longer; and before the answer is given, all of `progress` that stands there by then.
         """
-        from aiokafka import TopicPartition
-
-        answers = TopicPartition(self._topics.answers, place.partition)
-        offsets = {answers: place.answers_from}
-        if progress:
-            offsets[TopicPartition(self._topics.progress, place.partition)] = place.progress_from
+        answers, told = self._places(place.partition)
+        offsets = {answers: place.answers_from} | ({told: place.progress_from} if progress else {})
+        ends = {answers: place.answers_end} | ({told: place.progress_end} if progress else {})
         self._consumer.assign(list(offsets))
         for where, offset in offsets.items():
             self._consumer.seek(where, offset)
-        give_up = time.monotonic() + seconds
-        stalled = give_up + _STALLED_SECONDS
-        while (now := time.monotonic()) < give_up or (now < stalled and await self._behind(answers, place)):
-            wait = min(_POLL_SECONDS, max(give_up - now, 0.05))
-            batch = await self._consumer.getmany(timeout_ms=int(wait * 1000))
-            if batch:
-                stalled = max(give_up, time.monotonic()) + _STALLED_SECONDS
-            # Of what came together, progress first: the answer ends the story.
-            for where in sorted(batch, key=lambda p: p == answers):
-                for record in self._mine(batch[where], place.key, answer=where == answers):
-                    yield record
-                    if isinstance(record, Answer):
-                        return
+        patience = _Patience(seconds)
+        answer: Answer | None = None
+        while patience.left or (patience.may_end and await self._behind(ends)):
+            batch = await self._consumer.getmany(timeout_ms=int(1000 * patience.poll_seconds))
+            patience.heard(bool(batch))
+            for record, offset in self._mine(batch.get(told, ()), place.key, Progress):
+                new = offset >= place.told_from
+                place = replace(place, told_from=max(place.told_from, offset + 1))
+                yield Heard(record=record, place=place, new=new)
+            found = next(self._mine(batch.get(answers, ()), place.key, Answer), None)
+            if found is not None and answer is None:
+                # The answer ends the story: what was told before it may stand further on in its own topic.
+                answer = found[0]
+                ends = {told: await self._end_of(told, patience)} if progress else {}
+                patience.end()
+        if answer is not None:
+            yield Heard(record=answer, place=place)
 
-    async def _behind(self, answers: Any, place: Place) -> bool:
-        return int(await self._consumer.position(answers)) < place.answers_end
+    async def _end_of(self, where: Any, patience: _Patience) -> int:
+        """Where it ends now; 0 when the broker stays away."""
+        from aiokafka.errors import KafkaError
 
-    def _mine(self, batch: Sequence[Any], key: bytes, *, answer: bool) -> list[Progress | Answer]:
-        expected: type[Progress | Answer] = Answer if answer else Progress
-        found: list[Progress | Answer] = []
+        while patience.may_end:
+            try:
+                return int((await self._consumer.end_offsets([where]))[where])
+            except KafkaError:
+                await asyncio.sleep(_POLL_SECONDS)
+        return 0
+
+    async def _behind(self, ends: Mapping[Any, int]) -> bool:
+        return any([int(await self._consumer.position(where)) < end for where, end in ends.items()])
+
+    def _mine(self, batch: Sequence[Any], key: bytes, expected: type[R]) -> Iterator[tuple[R, int]]:
         for message in batch:
             if message.key == key:
                 try:
-                    found.append(self._codec.decode(message.value, expected))
+                    yield self._codec.decode(message.value, expected), message.offset
                 except CodecError:
                     continue  # a foreign producer's; the monitor counts those
-        return found
+
+
+class _Patience:
+    """How long a follower goes on: the seconds it was given, then as long as there is something to catch up with."""
+
+    def __init__(self, seconds: float) -> None:
+        self._give_up = time.monotonic() + seconds
+        self._stalled = self._give_up + _STALLED_SECONDS
+        self.ending = False
+
+    @property
+    def left(self) -> bool:
+        """Whether more may be waited for."""
+        return time.monotonic() < self._give_up and not self.ending
+
+    @property
+    def may_end(self) -> bool:
+        """Whether what is there may still be read."""
+        return time.monotonic() < self._stalled
+
+    @property
+    def poll_seconds(self) -> float:
+        """How long one poll may last; short at the end, where a transaction's mark may be all that is still to come."""
+        return 0.05 if self.ending else min(_POLL_SECONDS, max(self._give_up - time.monotonic(), 0.05))
+
+    def heard(self, something: bool) -> None:
+        """Notes a poll: as long as records come, nothing has stalled."""
+        if something:
+            now = time.monotonic()
+            self._stalled = (now if self.ending else max(self._give_up, now)) + _STALLED_SECONDS
+
+    def end(self) -> None:
+        """The answer is there; only what stands before it is waited for."""
+        if not self.ending:
+            self.ending, self._stalled = True, time.monotonic() + _STALLED_SECONDS
 
 
 @asynccontextmanager
@@ -159,8 +244,8 @@ async def connect(settings: Settings) -> AsyncIterator[Exchange]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    await consumer.start()
     try:
+        await consumer.start()
         yield Exchange(settings, consumer, partitions)
     finally:
         await asyncio.shield(consumer.stop())

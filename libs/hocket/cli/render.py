@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,8 +15,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from hocket.cli.base import console, printable
-from hocket.cli.follow import TaskView, View, line
+from hocket.cli.follow import TaskView, TextLines, View, line
 from hocket.contracts.records import Answer, Progress, Receipt, TaskReceipt
+from hocket.core.transcript import Change
 
 _MARKS = {
     "pending": ("·", "dim"),
@@ -71,31 +72,40 @@ def _leaf(task: TaskView, parent: str | None) -> Text:
 
 
 class Watcher(Protocol):
-    """Is told of each event of the followed request."""
+    """Is told of each event of the followed request, and of what it changes in the tasks' texts."""
 
-    def __call__(self, event: Progress | Answer) -> None: ...
+    def __call__(self, event: Progress | Answer, changes: Sequence[Change] = ()) -> None: ...
 
 
 @contextmanager
-def watching(request_id: str) -> Iterator[Watcher]:
-    """Shows events on stderr while the block runs: a live tree in a terminal, a line each elsewhere."""
+def watching(request_id: str, *, texts: bool = False) -> Iterator[Watcher]:
+    """Shows events on stderr while the block runs: a live tree in a terminal, a line each elsewhere (with `texts` also
+    the lines of streamed text)."""
     err = console(stderr=True)
     if not err.is_terminal:
-        yield lambda event: _print_line(err, event)
+        lines = TextLines()
+
+        def tell(event: Progress | Answer, changes: Sequence[Change] = ()) -> None:
+            for text in lines.after(event, changes) if texts else ():
+                _print(err, text)
+            _print(err, line(event))
+
+        yield tell
         return
     view = View(request_id=request_id)
     with Live(tree(view), console=err, auto_refresh=False) as live:
 
-        def show(event: Progress | Answer) -> None:
+        def show(event: Progress | Answer, changes: Sequence[Change] = ()) -> None:
             nonlocal view
             view = view.after(event)
+            for change in changes:
+                view = view.said(change)
             live.update(tree(view), refresh=True)
 
         yield show
 
 
-def _print_line(err: Console, event: Progress | Answer) -> None:
-    text = line(event)
+def _print(err: Console, text: str | None) -> None:
     if text is not None:
         err.print(printable(text), markup=False, soft_wrap=True)
 

@@ -303,6 +303,9 @@ class Progress(Record):
     worker: str | None = None
     tasks: tuple[PlannedTask, ...] = ()
     text: str = ""
+    revision: int = 0
+    run: str = ""
+    start: int = 0
     at: Millis
 
 

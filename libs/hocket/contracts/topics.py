@@ -34,6 +34,8 @@ class TopicSpec:
     consumers: tuple[str, ...]
     compacted: bool = False
     expires: bool = True
+    groupless: tuple[str, ...] = ()
+    """Those of the consumers that read it without a consumer group, so that it has no lag for them."""
 
     @property
     def joined(self) -> bool:
@@ -61,6 +63,7 @@ def _spec(name: str, raw: Mapping[str, Any], default_retention: str) -> TopicSpe
         consumers=tuple(raw["consumers"]),
         compacted="compact" in raw.get("cleanup", "delete"),
         expires="delete" in raw.get("cleanup", "delete"),
+        groupless=tuple(raw.get("groupless", ())),
     )
 
 

@@ -29,7 +29,11 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A task as an engine sees it. `text` is the request's own text; `options` is the plan's `with`."""
+    """A task as an engine sees it. `text` is the request's own text; `options` is the plan's `with`.
+
+    `earlier` are results that it was not given as inputs, by specialty: those of the tasks that led to its inputs, and
+    those of earlier requests of the session. The newest of a specialty counts.
+    """
 
     task_id: str
     specialty: str
@@ -38,6 +42,7 @@ class Work:
     documents: tuple[Document, ...] = ()
     inputs: tuple[Input, ...] = ()
     constants: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     workflow: str | None = None
 

@@ -22,7 +22,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """Where a task came from. `emit` sends progress: it never waits, and drops when Kafka is too slow."""
+    """Where a task came from, and how to tell of it while it runs.
+
+    `emit` sends progress: it never waits, and drops when Kafka is too slow. `write` returns when the record is safe;
+    it tries again for as long as it takes and raises TooLarge, KafkaRefused.
+    """
 
     topic: str
     partition: int
@@ -31,6 +35,7 @@ class Delivery:
     trace: str
     received_at_ms: int
     emit: Callable[[Outgoing], None]
+    write: Callable[[Outgoing], Awaitable[None]]
 
 
 Handler = Callable[[Task, Delivery], Awaitable[Sequence[Outgoing]]]
@@ -169,6 +174,7 @@ class Desk:
             trace=trace,
             received_at_ms=received_at,
             emit=lambda outgoing: self._outbox.emit(outgoing, trace),
+            write=lambda outgoing: self._outbox.write(outgoing, trace),
         )
         await self._run(task, delivery, visit)
 

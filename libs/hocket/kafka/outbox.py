@@ -136,6 +136,10 @@ class Outbox:
         else:
             await asyncio.gather(*sends)
 
+    async def write(self, outgoing: Outgoing, trace: str) -> None:
+        """Encodes and sends one record; returns when it is safe. Raises TooLarge, KafkaRefused."""
+        await self.send([await self.encode(outgoing, trace)])
+
     def emit(self, outgoing: Outgoing, trace: str) -> None:
         """Queues a progress record; never waits. Drops it when Kafka is too slow."""
         try:

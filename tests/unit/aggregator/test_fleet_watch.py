@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from hocket.contracts.records import Heartbeat
-from services.aggregator.fleet_watch import ALIVE_MS, summed
+import pytest
+
+from hocket.contracts.codec import Codec
+from hocket.contracts.records import Heartbeat, Progress
+from hocket.runtime.settings import Settings
+from services.aggregator.fleet_watch import ALIVE_MS, FleetWatch, _begun, summed
 
 NOW = 1_000_000
 
@@ -33,6 +37,25 @@ def test_who_is_silent_draining_or_no_worker_is_not_counted() -> None:
     draining = beat("w2", state="draining")
     aggregator = beat("a", service="aggregator", specialty=None)
     assert summed([silent, draining, aggregator], NOW) == {}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "seen"),
+    [
+        (["assigned"], {"r/t0"}),
+        (["assigned", "assigned", "text"], {"r/t0", "r/t1", "r/t2"}),
+        (["text", "text"], {"r/t0"}),
+        (["completed", "failed", "planned"], set()),
+    ],
+)
+def test_every_begin_is_a_sign_and_text_now_and_then(settings: Settings, kinds: list[Any], seen: set[str]) -> None:
+    """A task that does not stream says only once that it lives; of those that do, one a second of a request is read."""
+    watch, codec = FleetWatch(settings, Codec()), Codec()
+    for number, kind in enumerate(kinds):
+        told = Progress(request_id="r", task_id=f"t{number}", kind=kind, worker="w", at=1)
+        begun = _begun([("ce_id", f"r/t{number}/0.1/{kind}".encode())])
+        watch._sign(b"r", codec.encode(told, "progress"), NOW, begun=begun)
+    assert set(watch._signs) == seen
 
 
 def test_the_planner_is_a_specialty_of_its_own() -> None:

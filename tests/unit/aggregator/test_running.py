@@ -65,6 +65,7 @@ def test_nobody_but_a_person_ends_an_approval() -> None:
     assert talk(300, command("approve", "ok", by="me", reason="fine")).dispatched == ["z"]
     [given] = talk.tasks[0].inputs
     assert json.loads(given.output.data) == {"decision": "approved", "by": "me", "reason": "fine"}
+    assert [(p.kind, p.task_id, p.text) for p in talk.told] == [("completed", "ok", "approved by me: fine")]
 
 
 @pytest.mark.parametrize("name", ["ok", None])

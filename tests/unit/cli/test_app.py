@@ -67,7 +67,18 @@ def test_a_folder_is_no_attachment(cli: CliRunner, tmp_path: Path) -> None:
     assert cli.invoke(app, ["ask", "x", "-a", str(tmp_path)]).exit_code == 2
 
 
-@pytest.mark.parametrize("command", [["ask", "x"], ["submit", "x"], ["result", "id"], ["cancel", "id"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ask", "x"],
+        ["submit", "x"],
+        ["result", "id"],
+        ["cancel", "id"],
+        ["follow", "id"],
+        ["approve", "id", "t"],
+        ["reject", "id", "t"],
+    ],
+)
 def test_no_kafka_is_exit_code_4_with_the_address_and_what_to_do(
     cli: CliRunner, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

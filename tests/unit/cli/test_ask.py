@@ -26,6 +26,8 @@ def test_a_full_wish_becomes_a_request(settings: Settings, tmp_path: Path) -> No
         constants=["country=DE", "formula=a=b"],
         tenant="acme",
         priority=9,
+        session="claim-7",
+        on_busy="enqueue",
     )
     request = build_request(wish, settings, request_id="r", now_ms=NOW)
     assert (request.request_id, request.tenant, request.workflow) == ("r", "acme", "complaint-triage")
@@ -35,7 +37,9 @@ def test_a_full_wish_becomes_a_request(settings: Settings, tmp_path: Path) -> No
         "max_cost_usd": None,
         "deadline": NOW + 1500,
         "priority": 9,
+        "on_busy": "enqueue",
     }
+    assert request.session_id == "claim-7"
     (attachment,) = request.attachments
     assert (attachment.name, attachment.media_type, attachment.data) == ("c.eml", "message/rfc822", b"From: a")
     assert attachment.size == 7
@@ -52,12 +56,33 @@ def test_without_a_timeout_there_is_no_deadline(settings: Settings) -> None:
         (Wish(text="  "), "nothing is asked"),
         (Wish(text="x", constants=["=1"]), "key=value"),
         (Wish(text="x", files=[Path("/no/such")]), "/no/such"),
+        (Wish(text="x", on_busy="replace"), "--session"),
+        (Wish(text="x", session=""), "1 to 200 bytes"),
+        (Wish(text="x", session="é" * 101), "1 to 200 bytes"),
+        (Wish(text="x", timeout=1, deadline="1h"), "give one of them"),
+        (Wish(text="x", deadline="soon"), "90s, 15m, 2h, 3d"),
+        (Wish(text="x", deadline="2020-01-01T00:00"), "has passed"),
     ],
 )
 def test_what_cannot_be_a_request_is_a_usage_error(settings: Settings, wish: Wish, word: str) -> None:
     with pytest.raises(CliError, match=word) as refused:
         build_request(wish, settings, request_id="r", now_ms=NOW)
     assert refused.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", NOW + 90_000),
+        ("1.5h", NOW + 5_400_000),
+        ("3d", NOW + 3 * 86_400_000),
+        ("2023-11-14T23:00:00+00:00", 1_700_002_800_000),
+        ("2023-11-14T23:00:00Z", 1_700_002_800_000),
+    ],
+)
+def test_a_deadline_is_a_span_or_a_moment(settings: Settings, text: str, expected: int) -> None:
+    request = build_request(Wish(text="x", deadline=text), settings, request_id="r", now_ms=NOW)
+    assert request.policy.deadline == expected
 
 
 def test_a_file_that_is_too_large_is_not_even_read(settings: Settings, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 import itertools
 from typing import Any
 
-from hocket.cli.follow import View, line
+from hocket.cli.follow import TextLines, View, document, line
 from hocket.contracts.records import Answer, PlannedTask, Progress, Receipt, TaskReceipt
+from hocket.core.transcript import Change
 
 
 def planned(task_id: str, *depends_on: str) -> PlannedTask:
@@ -48,8 +49,41 @@ def test_the_order_between_plan_and_task_does_not_matter() -> None:
 
 
 def test_streamed_text_is_kept_within_bounds() -> None:
-    view = seen(event("planned", tasks=PLAN), *(event("text", "a", text="word ") for _ in range(1000)))
+    view = seen(event("planned", tasks=PLAN))
+    for n in range(1000):
+        view = view.said(Change(task_id="a", start=5 * n, text="word "))
     assert len(view.tasks["a"].text) == 200
+    assert view.said(Change(task_id="a", start=0, text="anew")).tasks["a"].text == "anew"
+
+
+def test_a_task_that_is_sent_again_is_assigned_again() -> None:
+    failed = event("failed", "a", text="timeout", attempt=1)
+    view = seen(event("assigned", "a"), failed, event("assigned", "a", at=7, attempt=2, worker="v"))
+    assert (view.tasks["a"].state, view.tasks["a"].worker, view.tasks["a"].text) == ("assigned", "v", "")
+    assert view.after(failed) == view, "what a run that was given up says changes nothing"
+
+
+def test_text_lines_are_whole_and_say_when_a_text_begins_anew() -> None:
+    lines, told = TextLines(), event("text", "a")
+    assert lines.after(told, [Change(task_id="a", start=0, text="one\ntw")]) == ["a| one"]
+    assert lines.after(told, [Change(task_id="b", start=0, text="x")]) == []
+    assert lines.after(told, [Change(task_id="a", start=6, text="o\n")]) == ["a| two"]
+    assert lines.after(told, [Change(task_id="a", start=0, text="new\n")]) == [
+        "a: begun anew from character 0",
+        "a| new",
+    ]
+    assert lines.after(event("completed", "b"), []) == ["b| x"]
+
+
+def test_documents_say_how_texts_change_and_where_to_go_on() -> None:
+    told = event("text", "a", worker="w", text="more", run="1", start=3)
+    assert document(told, [Change(task_id="a", start=3, text="more")], "1-2-3") == {
+        "kind": "text", "task": "a", "worker": "w", "attempt": 1, "revision": 0,
+        "texts": [{"task": "a", "from": 3, "text": "more"}], "token": "1-2-3",
+    }  # fmt: skip
+    planned_ = document(event("planned", tasks=PLAN[:1]), [], "t")
+    assert planned_["tasks"] == [{"task": "a", "specialty": "extraction", "depends_on": []}]
+    assert document(event("failed", "a", text="why"), [], "t")["message"] == "why"
 
 
 def test_planning_is_not_one_of_the_tasks() -> None:

@@ -19,6 +19,7 @@ from hocket.contracts.records import (
     TaskInput,
     TaskReceipt,
 )
+from hocket.core.transcript import Change
 
 ANSWER = Answer(
     request_id="r1",
@@ -97,6 +98,14 @@ def test_events_are_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     assert captured.err.splitlines() == ["a: assigned", "answer: partial"]
     assert captured.out == ""
+
+
+def test_text_is_shown_line_by_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    said = Progress(request_id="r1", kind="text", task_id="a", text="one\n\x1b[31mtwo", at=0)
+    with render.watching("r1", texts=True) as watch:
+        watch(said, [Change(task_id="a", start=0, text=said.text)])
+        watch(Progress(request_id="r1", kind="completed", task_id="a", at=0))
+    assert capsys.readouterr().err.splitlines() == ["a| one", "a| [31mtwo", "a: completed"]
 
 
 @pytest.mark.parametrize(("millis", "text"), [(None, ""), (7, "7 ms"), (1234, "1.2 s")])

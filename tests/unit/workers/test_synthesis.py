@@ -88,3 +88,12 @@ def test_one_text_is_the_answer_itself():
 def test_prose_from_open_parts_needs_a_model(inputs):
     with pytest.raises(NeedsModel):
         joined(*inputs)
+
+
+def test_results_of_earlier_requests_can_be_named_and_may_be_missing():
+    template = "Then: {{ earlier.decision }}. Never: {{ earlier.writing }}."
+    work = Work(
+        task_id="a", specialty="synthesis", instruction="-", options={"template": template},
+        earlier={"decision": "pay"},
+    )  # fmt: skip
+    assert run(work)["text"] == "Then: pay. Never: not found."
