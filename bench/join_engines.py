@@ -108,7 +108,7 @@ class Trial:
         records = [(n.encode(), b"%d" % part) for n in names for part in range(PARTS)]
         await asyncio.to_thread(pour, self.settings.bootstrap, self.events, records)
         self.services["a"].start()
-        complete = await self.outputs.until(names, 90, 40)
+        complete = await self.outputs.until(names, 180, 40)
         process = self.services["a"].process
         if not self.outputs.count and process is not None and process.poll() is not None:
             raise SystemExit(f"it does not start:\n{self.services['a'].tail()}")

@@ -126,10 +126,14 @@ class TextLines:
         """The lines that are complete now: by their end, or by the end of their task."""
         found = [line for change in changes for line in self._changed(change)]
         if isinstance(event, Answer):
-            return found + [line for task_id in tuple(self._open) for line in self._ended(task_id)]
+            return found + self.rest()
         if event.kind in ("completed", "failed") and event.task_id is not None:
             found += self._ended(event.task_id)
         return found
+
+    def rest(self) -> list[str]:
+        """What has no line end yet: nobody listens on, and who goes on by the token is not told it again."""
+        return [line for task_id in tuple(self._open) for line in self._ended(task_id)]
 
     def _changed(self, change: Change) -> list[str]:
         known = self._chars.get(change.task_id, 0)

@@ -90,7 +90,11 @@ def watching(request_id: str, *, texts: bool = False) -> Iterator[Watcher]:
                 _print(err, text)
             _print(err, line(event))
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            for text in lines.rest() if texts else ():
+                _print(err, text)
         return
     view = View(request_id=request_id)
     with Live(tree(view), console=err, auto_refresh=False) as live:

@@ -108,6 +108,15 @@ def test_text_is_shown_line_by_line_where_there_is_no_terminal(capsys: pytest.Ca
     assert capsys.readouterr().err.splitlines() == ["a| one", "a| [31mtwo", "a: completed"]
 
 
+def test_who_stops_in_the_middle_of_a_line_has_seen_all_that_the_token_is_behind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = Progress(request_id="r1", kind="text", task_id="a", text="half a li", at=0)
+    with render.watching("r1", texts=True) as watch:
+        watch(said, [Change(task_id="a", start=0, text=said.text)])
+    assert capsys.readouterr().err.splitlines() == ["a| half a li"]
+
+
 @pytest.mark.parametrize(("millis", "text"), [(None, ""), (7, "7 ms"), (1234, "1.2 s")])
 def test_durations(millis: int | None, text: str) -> None:
     assert render.seconds(millis) == text
