@@ -3,7 +3,7 @@
 Other languages need a model, and it says so.
 """
 
-from collections.abc import Mapping
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ from hocket.documents.language import language_of
 from hocket.documents.reading import readings
 from hocket.documents.sentences import sentences
 from hocket.documents.userfiles import files_of, merged_rules
-from services.workers.sentiment.scoring import by_lists, english, lexicon_of
+from services.workers.sentiment.scoring import Lexicon, by_lists, english, lexicon_of
 
 MAX_SENTENCES = 2_000
 _REASONS = 5
 _LABELLED = 0.05  # VADER's own limits of "neutral"
 _STRONG, _WEAK = 0.6, 0.3
 _WORDS = Path(__file__).with_name("words.toml")
+_GROUPS = Path(__file__).with_name("groups.toml")
+_LANGUAGES = ("en", "de", "fr")
+_Files = tuple[tuple[str, int], ...]
 
 
 def run(work: Work) -> dict[str, Any]:
@@ -27,8 +30,8 @@ def run(work: Work) -> dict[str, Any]:
     if not found:
         raise BadInput("There is no sentence whose sentiment could be judged.")
     language = language_of(" ".join(found))
-    rules = merged_rules(files_of(_WORDS, "sentiment", work.workflow))
-    language, scores = _judged(found, language, rules)
+    files = ((str(_GROUPS), 0), *files_of(_WORDS, "sentiment", work.workflow))
+    language, scores = _judged(found, language, files)
     if not language:
         raise NeedsModel("The local sentiment engine reads English, German and French, and knows no word of this text.")
     score = _overall(scores)
@@ -42,21 +45,23 @@ def run(work: Work) -> dict[str, Any]:
     }
 
 
-def _judged(found: list[str], language: str, rules: Mapping[str, Any]) -> tuple[str, list[float]]:
+@functools.lru_cache(maxsize=24)
+def _lists(files: _Files, language: str) -> Lexicon:
+    return lexicon_of(merged_rules(files)[language])
+
+
+def _judged(found: list[str], language: str, files: _Files) -> tuple[str, list[float]]:
     """The language that is taken, empty if none is known, and each sentence's score.
 
     A text too short to tell its language by is judged by the first of the three that knows a word of it.
     """
-    scores: list[float] = []
-    for one in (language,) if language in rules else ("en", "de", "fr"):
-        if one == "en":
-            scores = [english(sentence, rules["en"]) for sentence in found]
-        else:
-            lists = lexicon_of(rules[one])
-            scores = [by_lists(sentence, lists) for sentence in found]
+    for one in (language,) if language in _LANGUAGES else _LANGUAGES:
+        score = english if one == "en" else by_lists
+        lists = _lists(files, one)
+        scores = [score(sentence, lists) for sentence in found]
         if language == one or any(scores):
             return one, scores
-    return "", scores
+    return "", []
 
 
 def _overall(scores: list[float]) -> float:
