@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - typographic apostrophes are what is read here
 """The local sentiment engine: sentence by sentence, by lists of words, in English, German and French.
 
 Other languages need a model, and it says so.
@@ -42,6 +43,7 @@ def run(work: Work) -> dict[str, Any]:
         "intensity": _intensity(score, scores, label),
         "reasons": _reasons(found, scores, label),
         "language": language,
+        "confidence": _confidence(score, label, found, _lists(files, language)),
     }
 
 
@@ -68,6 +70,14 @@ def _overall(scores: list[float]) -> float:
     """The mean weighted by strength: ten plain sentences of fact do not calm one angry one."""
     weight = sum(abs(score) for score in scores)
     return sum(score * abs(score) for score in scores) / weight if weight else 0.0
+
+
+def _confidence(score: float, label: str, found: list[str], lists: Lexicon) -> float:
+    """How sure the label is. A text in which nothing was found is surely neutral only if it says something that mails
+    of routine say; else it may be a complaint in plain facts, which lists of words do not see."""
+    if label != "neutral":
+        return round(0.6 + 0.35 * min(1.0, abs(score) / _STRONG), 4)
+    return 0.85 if any(lists.routine.search(sentence.lower().replace("’", "'")) for sentence in found) else 0.4
 
 
 def _intensity(score: float, scores: list[float], label: str) -> str:

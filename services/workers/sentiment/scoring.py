@@ -26,7 +26,7 @@ _lock = threading.Lock()
 @dataclass(frozen=True, kw_only=True)
 class Lexicon:
     """A language's lists. `exact` and `stems` are words; phrases are longer and count before them; `patterns` are
-    regular expressions that count once each."""
+    regular expressions that count once each; `routine` is what mails say that only ask or tell."""
 
     exact: Mapping[str, float]
     stems: Mapping[str, float]
@@ -36,6 +36,7 @@ class Lexicon:
     negation: re.Pattern[str]
     boost: re.Pattern[str]
     damp: re.Pattern[str]
+    routine: re.Pattern[str]
 
     def taken_out(self, text: str) -> tuple[str, float]:
         """The text with its phrases blanked, and what these weigh."""
@@ -75,6 +76,7 @@ def lexicon_of(rules: Mapping[str, Any]) -> Lexicon:
         negation=_any_of(rules.get("negation", ())),
         boost=_any_of(rules.get("boost", ())),
         damp=_any_of(rules.get("damp", ())),
+        routine=re.compile("|".join(rules.get("routine", ())) or "(?!)"),
     )
 
 
