@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hocket.contracts.specialties import load_specialties
-from hocket.core.work import Work
+from hocket.core.work import Document, Work
 from hocket.llm.models import Models
 from hocket.llm.schemas import faults
 from hocket.runtime.clock import now_ms
@@ -16,7 +16,7 @@ from tests.support.simulated import Reply, SimulatedProvider
 
 SPECIALTIES = load_specialties()
 REPLIES: dict[str, dict[str, Any]] = {
-    "research": {"text": "Three months.", "passages": [{"quote": "three months", "document": "a.txt", "page": 1}]},
+    "research": {"text": "Three months.", "missing": ["the rent"]},
     "code": {"text": "Run it.", "files": [{"path": "a.py", "language": "python", "content": "print(1)\n"}]},
     "analysis": {"text": "Sales rise.", "notes": ["One month is missing."]},
     "writing": {"text": "Dear [name],", "title": "Your order", "language": "en", "gaps": ["name"]},
@@ -99,3 +99,22 @@ async def test_without_any_model_they_say_in_one_sentence_what_is_missing(name: 
     assert outcome.error.kind == "needs_model"
     assert outcome.error.message.startswith(f"The specialty {name} needs a model (")
     assert "ANTHROPIC_API_KEY" in outcome.error.message
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+async def test_a_quote_that_no_document_holds_is_sent_back_and_the_mended_one_delivered(api: str) -> None:
+    lease = Document(name="lease.txt", media_type="text/plain", data=b"The notice period is three months.")
+    said = [
+        {"text": "It is so.", "passages": [{"quote": q, "document": "lease.txt"}]}
+        for q in ("six months", "three months")
+    ]
+    left = [Reply(data=data) for data in said]
+    work = Work(task_id="t", specialty="research", instruction="What is the notice period?", documents=(lease,))
+    async with SimulatedProvider(lambda _: left.pop(0)) as provider:
+        engines = Engines(Models.from_env(provider.env(api)), now_ms)
+        outcome = await engines.run(SPECIALTIES["research"], work, strategy="best", deadline_ms=now_ms() + 20_000)
+        await engines.close()
+    assert outcome.output is not None, outcome.error
+    assert [passage["quote"] for passage in outcome.output["passages"]] == ["three months"]
+    assert len(provider.log) == 2
+    assert "word for word" in str(provider.log[1])

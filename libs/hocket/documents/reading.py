@@ -89,7 +89,7 @@ def read(document: Document, depth: int = 0) -> list[Reading]:  # noqa: PLR0911 
     if media_type == "text/html":
         return [_plain(document.name, html_text(_decoded(document)), media_type)]
     if media_type == "text/csv":
-        return [_plain(document.name, _decoded(document).replace(";", "\t"), media_type)]
+        return [_plain(document.name, _tabbed(_decoded(document)), media_type)]
     if media_type == WORD:
         return [_plain(document.name, word_text(document), media_type)]
     if media_type.startswith("text/"):
@@ -132,6 +132,14 @@ def _decoded(document: Document) -> str:
         except UnicodeDecodeError:
             continue
     return data.decode("latin-1")
+
+
+def _tabbed(text: str) -> str:
+    """CSV with tabs for semicolons; one within quotes belongs to its cell."""
+    parts = text.split('"')
+    if len(parts) % 2 == 0:  # a quotation mark that is never closed is none
+        return text.replace(";", "\t")
+    return '"'.join(part.replace(";", "\t") if at % 2 == 0 else part for at, part in enumerate(parts))
 
 
 def _mail(document: Document, depth: int) -> Iterator[Reading]:

@@ -70,6 +70,9 @@ class Settings(BaseSettings):
 
     specialties: Path | None = Field(default=None, description="Folder with specialties of your own")
     workflows: Path | None = Field(default=None, description="Folder with declared workflows of your own")
+    patterns: Path | None = Field(
+        default=None, description="Folder with your own rules for local engines: extraction.toml, sentiment.toml"
+    )
 
     instance: str = Field(default_factory=socket.gethostname, description="Stable name of this process among its peers")
     state_dir: Path = Field(default_factory=lambda: data_home() / "state", description="The aggregator's local state")

@@ -17,8 +17,10 @@ MAX_LIST = 500
 _LISTS = ("parties", "dates", "amounts", "emails", "phones", "ibans", "ids", "line_items")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _PHONE = re.compile(
-    r"(?<![\w/.-])(?P<number>(?:\+|00)\d{1,3}[ ().\d/-]{6,18}\d|\(\d{2,5}\) ?\d[\d -]{4,10}\d|"
-    r"\d{3}[-. ]\d{3}[-. ]\d{4}|0\d(?:[ .]\d{2}){4})(?![\w-])",
+    r"(?<![\w/.-])(?P<number>(?:\+|00)[1-9]\d{0,2}[ ().\d/-]{6,18}\d|\(\d{2,5}\) ?\d[\d -]{4,10}\d|"
+    r"\d{3}[-. ]\d{3}[-. ]\d{4}|0\d(?:[ .]\d{2}){4}|"
+    # National, with its area code apart: 020 7946 0018, 0431 / 123456, 0171-1234567.
+    r"0[1-9]\d{1,3}(?: ?/ ?|[ -])\d{3,8}(?:[ -]\d{2,5}){0,2})(?![\w/-])(?![.,]\d)",
 )
 _LABELLED_PHONE = re.compile(
     r"\b(?:tel|phone|telefon|telephone|téléphone|tél|fon|mobile|mobil|portable|handy|call (?:me|us) (?:on|at)|"
@@ -100,6 +102,8 @@ def _parties(reading: Reading, kind: str, fields: Mapping[str, Any]) -> list[str
 
 def _phones(text: str) -> list[str]:
     found: list[str] = []
+    for code in ibans(text):  # whose groups would pass for numbers of phones
+        text = re.sub(r"[ \u00a0.-]?".join(code), " ", text)
     text = re.sub(r"[ \t]{2,}", "\n", text)  # cells that stand side by side
     for match in sorted([*_LABELLED_PHONE.finditer(text), *_PHONE.finditer(text)], key=lambda match: match.start()):
         number = match["number"].strip(" .-/")

@@ -134,6 +134,9 @@ def _money() -> re.Pattern[str]:
     return re.compile(rf"{before}(?P<number>{body}){after}(?P<rate>\s?%)?", re.IGNORECASE)
 
 
+_VERSION = re.compile(r"(?i)\b(?:version|release|firmware|v)\.? ?\Z")
+
+
 def amounts(text: str) -> Iterator[Money]:
     """Every number of a text that can be an amount: no percentages, no parts of words, dates or longer codes."""
     taken = [(match.start(), match.end()) for match, _ in _date_matches(text, month_first=False)]
@@ -141,7 +144,8 @@ def amounts(text: str) -> Iterator[Money]:
         sign = match["before"] or match["after"]
         start, end = match.span()
         touching = text[start - 1 : start].isalnum() or text[end : end + 1].isalnum()
-        if match["rate"] or touching or any(start < upto and end > since for since, upto in taken):
+        versioned = not sign and _VERSION.search(text, max(0, start - 12), start)
+        if match["rate"] or touching or versioned or any(start < upto and end > since for since, upto in taken):
             continue
         exact = bool(sign) or re.search(r"[.,](\d\d|[-–]{1,2})$", match["number"]) is not None
         yield Money(

@@ -49,14 +49,15 @@ def sources(work: Work) -> list[Source]:
 
     A mail gives its attachments too. Raises BadInput when a document cannot be read.
     """
-    found = [source for document in work.documents for source in _of_document(document)]
+    found = [source for document in work.documents for source in of_document(document)]
     if not work.documents:
         texts = [(item.task_id, item.output.get("text")) for item in work.inputs]
         found = [_whole(name, text) for name, text in texts if isinstance(text, str)]
     return [source for source in found if source.text.strip()]
 
 
-def _of_document(document: Document) -> list[Source]:
+def of_document(document: Document) -> list[Source]:
+    """A document as what may be quoted. Raises BadInput when it cannot be read."""
     if kind_of(document) in _VERBATIM:
         return [_whole(document.name, decoded(document))]
     return [_of_reading(reading) for reading in read(document)]

@@ -1,9 +1,10 @@
+# ruff: noqa: RUF001 - typographic apostrophes are what is read here
 """The local sentiment engine: sentence by sentence, by lists of words, in English, German and French.
 
 Other languages need a model, and it says so.
 """
 
-from collections.abc import Mapping
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ from hocket.documents.language import language_of
 from hocket.documents.reading import readings
 from hocket.documents.sentences import sentences
 from hocket.documents.userfiles import files_of, merged_rules
-from services.workers.sentiment.scoring import by_lists, english, lexicon_of
+from services.workers.sentiment.scoring import Lexicon, by_lists, english, lexicon_of
 
 MAX_SENTENCES = 2_000
 _REASONS = 5
 _LABELLED = 0.05  # VADER's own limits of "neutral"
 _STRONG, _WEAK = 0.6, 0.3
 _WORDS = Path(__file__).with_name("words.toml")
+_GROUPS = Path(__file__).with_name("groups.toml")
+_LANGUAGES = ("en", "de", "fr")
+_Files = tuple[tuple[str, int], ...]
 
 
 def run(work: Work) -> dict[str, Any]:
@@ -27,8 +31,8 @@ def run(work: Work) -> dict[str, Any]:
     if not found:
         raise BadInput("There is no sentence whose sentiment could be judged.")
     language = language_of(" ".join(found))
-    rules = merged_rules(files_of(_WORDS, "sentiment", work.workflow))
-    language, scores = _judged(found, language, rules)
+    files = ((str(_GROUPS), 0), *files_of(_WORDS, "sentiment", work.workflow))
+    language, scores = _judged(found, language, files)
     if not language:
         raise NeedsModel("The local sentiment engine reads English, German and French, and knows no word of this text.")
     score = _overall(scores)
@@ -39,30 +43,41 @@ def run(work: Work) -> dict[str, Any]:
         "intensity": _intensity(score, scores, label),
         "reasons": _reasons(found, scores, label),
         "language": language,
+        "confidence": _confidence(score, label, found, _lists(files, language)),
     }
 
 
-def _judged(found: list[str], language: str, rules: Mapping[str, Any]) -> tuple[str, list[float]]:
+@functools.lru_cache(maxsize=24)
+def _lists(files: _Files, language: str) -> Lexicon:
+    return lexicon_of(merged_rules(files)[language])
+
+
+def _judged(found: list[str], language: str, files: _Files) -> tuple[str, list[float]]:
     """The language that is taken, empty if none is known, and each sentence's score.
 
     A text too short to tell its language by is judged by the first of the three that knows a word of it.
     """
-    scores: list[float] = []
-    for one in (language,) if language in rules else ("en", "de", "fr"):
-        if one == "en":
-            scores = [english(sentence, rules["en"]) for sentence in found]
-        else:
-            lists = lexicon_of(rules[one])
-            scores = [by_lists(sentence, lists) for sentence in found]
+    for one in (language,) if language in _LANGUAGES else _LANGUAGES:
+        score = english if one == "en" else by_lists
+        lists = _lists(files, one)
+        scores = [score(sentence, lists) for sentence in found]
         if language == one or any(scores):
             return one, scores
-    return "", scores
+    return "", []
 
 
 def _overall(scores: list[float]) -> float:
     """The mean weighted by strength: ten plain sentences of fact do not calm one angry one."""
     weight = sum(abs(score) for score in scores)
     return sum(score * abs(score) for score in scores) / weight if weight else 0.0
+
+
+def _confidence(score: float, label: str, found: list[str], lists: Lexicon) -> float:
+    """How sure the label is. A text in which nothing was found is surely neutral only if it says something that mails
+    of routine say; else it may be a complaint in plain facts, which lists of words do not see."""
+    if label != "neutral":
+        return round(0.6 + 0.35 * min(1.0, abs(score) / _STRONG), 4)
+    return 0.85 if any(lists.routine.search(sentence.lower().replace("’", "'")) for sentence in found) else 0.4
 
 
 def _intensity(score: float, scores: list[float], label: str) -> str:

@@ -1,6 +1,6 @@
 # ruff: noqa: RUF001 - typographic apostrophes are what is read here
-"""How a sentence feels, from -1 to 1, by lists of words: VADER with corrections for English, own lists for German and
-French. Pure, apart from loading VADER's lexicon at the first English sentence.
+"""How a sentence feels, from -1 to 1, by lists of words, phrases and patterns: VADER with corrections for English, own
+lists for German and French. Pure, apart from loading VADER's lexicon at the first English sentence.
 
 German and French follow VADER's method (Hutto and Gilbert 2014): weights add up, a word of negation shortly before
 turns and weakens one (in French also "ne … pas" around it), a booster strengthens it, and the sum s becomes
@@ -25,29 +25,58 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicon:
-    """A language's lists. `exact` and `stems` are words; `phrases` are longer and count before them."""
+    """A language's lists. `exact` and `stems` are words; phrases are longer and count before them; `patterns` are
+    regular expressions that count once each; `routine` is what mails say that only ask or tell."""
 
     exact: Mapping[str, float]
     stems: Mapping[str, float]
-    phrases: Sequence[tuple[re.Pattern[str], float]]
+    phrase: re.Pattern[str]
+    phrases: Mapping[str, float]
+    patterns: Sequence[tuple[re.Pattern[str], float]]
     negation: re.Pattern[str]
     boost: re.Pattern[str]
     damp: re.Pattern[str]
+    routine: re.Pattern[str]
+
+    def taken_out(self, text: str) -> tuple[str, float]:
+        """The text with its phrases blanked, and what these weigh."""
+        total = 0.0
+
+        def weigh(match: re.Match[str]) -> str:
+            nonlocal total
+            found = match.group()
+            total += self.phrases[found] if found in self.phrases else self._stem_weight(found)
+            return "_" * len(found)
+
+        text = self.phrase.sub(weigh, text)
+        return text, total
+
+    def _stem_weight(self, found: str) -> float:
+        fits = [name for name in self.phrases if name.endswith("*") and found.startswith(name[:-1])]
+        return self.phrases[max(fits, key=len)] if fits else 0.0
+
+    def of_patterns(self, text: str) -> float:
+        """What the patterns that the text holds weigh together."""
+        return sum(weight for pattern, weight in self.patterns if pattern.search(text))
 
 
 def lexicon_of(rules: Mapping[str, Any]) -> Lexicon:
-    """The lists of one language as the file gives them."""
-    words: Mapping[str, float] = rules.get("words", {})
-    phrases = rules.get("phrases", {})
+    """The lists of one language as the files give them: groups first, single words and phrases on top."""
+    weights = {name.lower(): float(key) for key, names in rules.get("groups", {}).items() for name in names}
+    weights |= {name.lower(): float(weight) for name, weight in rules.get("words", {}).items()}
+    weights |= {name.lower(): float(weight) for name, weight in rules.get("phrases", {}).items()}
+    words = {name: weight for name, weight in weights.items() if " " not in name}
+    phrases = {name: weight for name, weight in weights.items() if " " in name or name in rules.get("phrases", {})}
     return Lexicon(
-        exact={word.lower(): float(weight) for word, weight in words.items() if not word.endswith("*")},
-        stems={word[:-1].lower(): float(weight) for word, weight in words.items() if word.endswith("*")},
-        phrases=[
-            (_any_of([phrase]), float(weight)) for phrase, weight in sorted(phrases.items(), key=lambda p: -len(p[0]))
-        ],
+        exact={word: weight for word, weight in words.items() if not word.endswith("*")},
+        stems={word[:-1]: weight for word, weight in words.items() if word.endswith("*")},
+        phrase=_any_of(sorted(phrases, key=len, reverse=True)),
+        phrases=phrases,
+        patterns=[(re.compile(pattern), float(weight)) for pattern, weight in rules.get("patterns", {}).items()],
         negation=_any_of(rules.get("negation", ())),
         boost=_any_of(rules.get("boost", ())),
         damp=_any_of(rules.get("damp", ())),
+        routine=re.compile("|".join(rules.get("routine", ())) or "(?!)"),
     )
 
 
@@ -59,10 +88,9 @@ def _any_of(words: Sequence[str]) -> re.Pattern[str]:
 def by_lists(sentence: str, lists: Lexicon) -> float:
     """A German or French sentence's score."""
     text = sentence.lower().replace("’", "'")
-    total = 0.0
-    for pattern, weight in lists.phrases:
-        text, times = pattern.subn(lambda match: "_" * len(match.group()), text)
-        total += weight * times
+    total = lists.of_patterns(text)
+    text, phrases = lists.taken_out(text)
+    total += phrases
     found = list(_WORD.finditer(text))
     for position, match in enumerate(found):
         weight = _weight(match.group(), lists)
@@ -91,15 +119,16 @@ def _in_place(weight: float, text: str, found: Sequence[re.Match[str]], position
     return weight * _TURNED if lists.negation.search(before) else weight
 
 
-def english(sentence: str, rules: Mapping[str, Any]) -> float:
-    """An English sentence's score: VADER, its lexicon corrected by the rules, phrases first."""
+def english(sentence: str, lists: Lexicon) -> float:
+    """An English sentence's score: VADER, its lexicon corrected by the lists, phrases and patterns first."""
     text = sentence.replace("’", "'")
-    extra = 0.0
-    for phrase, weight in sorted(rules.get("phrases", {}).items(), key=lambda p: -len(p[0])):
-        text, times = re.subn(rf"(?i)(?<!\w){re.escape(phrase)}(?!\w)", " , ", text)
-        extra += float(weight) * times
+    low = text.lower()
+    extra = lists.of_patterns(low)
+    blanked, phrases = lists.taken_out(low)
+    extra += phrases
+    text = "".join(" " if mark == "_" and mark != old else old for mark, old in zip(blanked, text, strict=True))
     with _lock:
-        analyser = _analyser(tuple(sorted(rules.get("words", {}).items())))
+        analyser = _analyser(tuple(sorted(lists.exact.items())))
     compound = float(analyser.polarity_scores(text)["compound"]) if re.search(r"\w", text) else 0.0
     if not extra:
         return compound

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hocket.contracts.specialties import load_specialties
 from hocket.core.work import BadInput, Document, NeedsModel, Work
 from services.workers.sentiment.local import run
 from tests.support import invoices
@@ -59,3 +60,30 @@ def test_unknown_words_need_a_model():
 def test_no_text_is_bad_input():
     with pytest.raises(BadInput):
         of("  ")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Nobody calls us back.", "negative"),
+        ("I have been waiting for an answer for three weeks.", "negative"),
+        ("Das ist nun das dritte Mal, dass die Lieferung fehlt.", "negative"),
+        ("Seit drei Wochen warten wir auf die Gutschrift.", "negative"),
+        ("Personne ne répond au téléphone.", "negative"),
+        ("Nous attendons depuis trois semaines.", "negative"),
+        ("It has run without any problem ever since.", "positive"),
+        ("Vous ne nous avez jamais déçus.", "positive"),
+        ("Wir wurden nicht enttäuscht.", "positive"),
+    ],
+)
+def test_complaints_and_praise_without_a_single_telling_word_are_seen(text, label):
+    assert of(text)["label"] == label
+
+
+def test_a_text_without_feeling_is_sure_only_if_it_says_what_routine_mails_say():
+    routine = of("Please find attached the minutes of our meeting on 3 May.")
+    assert (routine["label"], routine["confidence"]) == ("neutral", 0.85)
+    plain_facts = of("The washing machine floods the bathroom.")
+    assert plain_facts["label"] == "neutral", "lists of words do not see it"
+    assert plain_facts["confidence"] < load_specialties(None)["sentiment"].accept.least, "so a model is asked"
+    assert of("I love it, it is excellent!")["confidence"] > 0.9
