@@ -14,6 +14,8 @@ from hocket.contracts.topics import Topics
 from hocket.core.work import BadInput, Document, Input, Work
 from hocket.kafka.log import TooLarge
 from hocket.kafka.runtime import Delivery, Outgoing
+from hocket.llm.gate import Gate
+from hocket.llm.purse import Purse, Rate
 from services.workers.engine import Outcome
 
 _SLACK_S = 0.25
@@ -23,8 +25,10 @@ _SLACK_S = 0.25
 class Runs(Protocol):
     """What a worker asks of its engines; see services.workers.engine.Engines."""
 
-    async def run(self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None) -> Outcome:
-        """Runs a task; failures are in the Outcome."""
+    async def run(
+        self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None, gate: Gate
+    ) -> Outcome:
+        """Runs a task, every call to a model behind the gate; failures are in the Outcome."""
 
 
 def work_of(task: Task, blobs: Blobs) -> Work:
@@ -66,7 +70,9 @@ class Worker:
         blobs: Blobs,
         worker: str,
         now_ms: Callable[[], int],
+        rate: Rate | None = None,
     ) -> None:
+        self._rate = rate
         self._specialty = specialty
         self._version = specialty.version
         self._topics = topics
@@ -135,7 +141,10 @@ class Worker:
             return Outcome(error=_error(e))
         except BadInput as e:
             return Outcome(error=Error(kind="bad_input", message=str(e)))
-        return await self._engines.run(self._specialty, work, strategy=task.strategy, deadline_ms=task.deadline)
+        gate = Purse(task.budget_usd, self._rate)
+        return await self._engines.run(
+            self._specialty, work, strategy=task.strategy, deadline_ms=task.deadline, gate=gate
+        )
 
     def _in_time(self, task: Task, outcome: Outcome) -> Outcome:
         """Past the deadline, a failure is the deadline's, whatever the engine called it; its cost stays on it."""

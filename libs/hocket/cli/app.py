@@ -39,6 +39,7 @@ StrategyOption = Annotated[Literal["fast", "balanced", "best"], typer.Option(hel
 ConstantOption = Annotated[list[str] | None, typer.Option(help="key=value that tasks may use; repeatable.")]
 TenantOption = Annotated[str, typer.Option(help="On whose behalf.")]
 PriorityOption = Annotated[int, typer.Option(min=0, max=9, help="9 is most urgent.")]
+MaxCostOption = Annotated[float | None, typer.Option(help="US dollars that it may cost, never more.")]
 IdOption = Annotated[str | None, typer.Option("--id", help="Request id; the same id is the same request.")]
 DeadlineOption = Annotated[
     float | None, typer.Option("--timeout", min=0.1, help="Seconds that it may take: the request's deadline.")
@@ -81,6 +82,7 @@ def ask(
     constant: ConstantOption = None,
     tenant: TenantOption = "default",
     priority: PriorityOption = 5,
+    max_cost: MaxCostOption = None,
     request_id: IdOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -94,7 +96,7 @@ def ask(
     settings = settings_of(ctx)
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
-        constants=constant or (), tenant=tenant, priority=priority,
+        constants=constant or (), tenant=tenant, priority=priority, max_cost=max_cost,
     )  # fmt: skip
     request = build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms())
     _end(run_ask(settings, request, timeout=timeout, replay=request_id is not None, output=output))
@@ -113,6 +115,7 @@ def submit(
     constant: ConstantOption = None,
     tenant: TenantOption = "default",
     priority: PriorityOption = 5,
+    max_cost: MaxCostOption = None,
     request_id: IdOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -123,7 +126,7 @@ def submit(
     settings = settings_of(ctx)
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
-        constants=constant or (), tenant=tenant, priority=priority,
+        constants=constant or (), tenant=tenant, priority=priority, max_cost=max_cost,
     )  # fmt: skip
     run_submit(settings, build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms()), output)
 

@@ -39,6 +39,7 @@ class Wish:
     constants: Sequence[str] = field(default_factory=tuple)
     tenant: str = "default"
     priority: int = 5
+    max_cost: float | None = None
 
 
 def media_type(path: Path) -> str:
@@ -53,6 +54,8 @@ def build_request(wish: Wish, settings: Settings, *, request_id: str, now_ms: in
         usage("nothing is asked: give a text, or a file with -a FILE")
     if not request_id or len(request_id.encode()) > 200:
         usage("--id must have 1 to 200 bytes")
+    if wish.max_cost is not None and not 0 < wish.max_cost < float("inf"):
+        usage("--max-cost must be more than 0 US dollars")
     deadline = None if wish.timeout is None else now_ms + int(wish.timeout * 1000)
     return Request(
         request_id=request_id,
@@ -61,7 +64,7 @@ def build_request(wish: Wish, settings: Settings, *, request_id: str, now_ms: in
         text=wish.text,
         attachments=tuple(_attachment(p, settings.max_attachment_bytes) for p in wish.files),
         workflow=wish.workflow,
-        policy=Policy(strategy=wish.strategy, deadline=deadline, priority=wish.priority),
+        policy=Policy(strategy=wish.strategy, max_cost_usd=wish.max_cost, deadline=deadline, priority=wish.priority),
         submitted_at=now_ms,
     )
 

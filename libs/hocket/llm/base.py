@@ -29,7 +29,7 @@ Kind = Literal[
     "truncated",
     "malformed",
     "bad_request",
-    "budget",
+    "over_budget",
 ]
 RETRYABLE: frozenset[Kind] = frozenset({"rate_limited", "overloaded", "unavailable", "timeout"})
 QUALITY: frozenset[Kind] = frozenset({"refused", "truncated", "malformed"})

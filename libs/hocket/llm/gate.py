@@ -1,6 +1,6 @@
 """The gate in front of every call: it is asked with an upper bound, and told what the call really used.
 
-Budgets and rate limits stand behind it. The gate here lets everything pass.
+Budgets and rate limits stand behind it (hocket.llm.purse). The gate here lets everything pass.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hocket.contracts.records import Usage
+from hocket.core.tokens import most_tokens
 from hocket.llm.base import ModelCall
 from hocket.llm.catalogue import Entry
 from hocket.llm.prices import Tokens, cost_usd, usage_of
@@ -40,7 +41,7 @@ class Gate(Protocol):
     async def enter(self, bound: Bound) -> None:
         """Returns when the call may begin, having set aside its bound; may wait for a rate limit.
 
-        Raises ModelError `budget` when it may not begin at all. Every call that was let in is reported to `leave`.
+        Raises ModelError `over_budget` when it may not begin at all. Every call that was let in is reported to `leave`.
         """
 
     def leave(self, bound: Bound, usage: Usage) -> None:
@@ -62,9 +63,9 @@ class OpenGate:
 
 
 def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
-    """The most that the call can use at this model. A token is at least one byte of UTF-8, so bytes bound tokens."""
-    sent = len(call.system.encode()) + len(call.prompt.encode()) + len(str(call.tool_schema).encode())
-    sent += len(call.tool_name) + len(call.tool_description.encode())
+    """The most that the call can use at this model; hocket.core.tokens says how text is counted."""
+    texts = (call.system, call.prompt, str(call.tool_schema), call.tool_name, call.tool_description)
+    sent = sum(most_tokens(text, entry.chars_per_token) for text in texts)
     tokens = Tokens(
         input=sent + _FRAME_TOKENS + _IMAGE_TOKENS * len(call.images),
         output=min(entry.output_limit, call.max_output_tokens + entry.thinking_tokens),

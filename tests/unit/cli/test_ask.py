@@ -26,15 +26,17 @@ def test_a_full_wish_becomes_a_request(settings: Settings, tmp_path: Path) -> No
         constants=["country=DE", "formula=a=b"],
         tenant="acme",
         priority=9,
+        max_cost=0.25,
     )
     request = build_request(wish, settings, request_id="r", now_ms=NOW)
     assert (request.request_id, request.tenant, request.workflow) == ("r", "acme", "complaint-triage")
     assert request.constants == {"country": "DE", "formula": "a=b"}
     assert request.policy.model_dump() == {
         "strategy": "fast",
-        "max_cost_usd": None,
+        "max_cost_usd": 0.25,
         "deadline": NOW + 1500,
         "priority": 9,
+        "on_busy": "reject",
     }
     (attachment,) = request.attachments
     assert (attachment.name, attachment.media_type, attachment.data) == ("c.eml", "message/rfc822", b"From: a")
@@ -51,6 +53,7 @@ def test_without_a_timeout_there_is_no_deadline(settings: Settings) -> None:
         (Wish(), "nothing is asked"),
         (Wish(text="  "), "nothing is asked"),
         (Wish(text="x", constants=["=1"]), "key=value"),
+        (Wish(text="x", max_cost=0.0), "--max-cost"),
         (Wish(text="x", files=[Path("/no/such")]), "/no/such"),
     ],
 )

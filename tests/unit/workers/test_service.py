@@ -16,6 +16,7 @@ from hocket.contracts.topics import Topics
 from hocket.core.work import BadInput, Work
 from hocket.kafka.log import TooLarge
 from hocket.kafka.runtime import Delivery, Outgoing
+from hocket.llm.gate import Gate
 from services.workers.engine import Outcome
 from services.workers.service import Worker, work_of
 
@@ -40,7 +41,9 @@ class Engines:
         self._run = run
         self.seen: list[tuple[Work, str, int | None]] = []
 
-    async def run(self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None) -> Outcome:
+    async def run(
+        self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None, gate: Gate
+    ) -> Outcome:
         self.seen.append((work, strategy, deadline_ms))
         return await self._run(work)
 
