@@ -117,7 +117,11 @@ class Asker:
             left_usd=self.gate.left_usd(),
         )
         bounded = call if limits.left_usd is not None else None
-        candidates = [c for rung in dict.fromkeys(rungs) for c in self.models.candidates(rung, limits.now_ms, bounded)]
+        candidates = [
+            c
+            for rung in dict.fromkeys(rungs)
+            for c in self.models.candidates(rung, limits.now_ms, bounded, limits.left_usd)
+        ]
         chosen = route.pick(candidates, rungs, limits, rejected=rejected, lost=lost)
         self.passed = chosen.passed
         return chosen

@@ -39,6 +39,9 @@ OnText = Callable[[str], None]
 """Takes the reply's readable text while it comes, piece by piece. Must return at once."""
 
 
+OnHeaders = Callable[[str, Mapping[str, str]], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCall:
     """One call. The reply is always an object that should fit `tool_schema`; the caller checks that it does.
@@ -105,6 +108,8 @@ class Provider(Protocol):
     """One way to reach models. Safe for any number of calls at once."""
 
     name: str
+    heard: OnHeaders | None
+    """Gets the headers of every reply, with provider/model."""
 
     async def call(self, call: ModelCall, on_text: OnText | None = None) -> ModelReply:
         """Makes one call, once: retries are the caller's. With `on_text` the reply is streamed.
