@@ -93,7 +93,11 @@ async def governed(
 ) -> AsyncIterator[Governed]:
     """The aggregator (for the accounts) and the provider; workers are added by the caller. All end with the block."""
     provider = SimulatedProvider(limited.script).start_in_thread()
-    more = provider.env("anthropic") | {"HOCKET_PROVIDERS": "anthropic", "HOCKET_CONCURRENCY": "64"} | env
+    more = (
+        provider.env("anthropic")
+        | {"HOCKET_PROVIDERS": "anthropic", "HOCKET_CONCURRENCY": "64", "HOCKET_GRACE_SECONDS": "2"}
+        | env
+    )
     aggregator = Service("services.aggregator", settings, folder / "aggregator.log", HOCKET_INSTANCE="a", **more)
     found = Governed(
         limited=limited, settings=settings, topics=topics, folder=folder, env=more, workers=[], calls=provider
@@ -106,5 +110,5 @@ async def governed(
             if service.process is not None:
                 service.process.terminate()
         for service in (*found.workers, aggregator):
-            await asyncio.to_thread(service.stop)
+            await asyncio.to_thread(service.stop, 40)
         provider.stop_thread()

@@ -235,6 +235,22 @@ def export_pairs(
 
 @app.command()
 @guarded
+def cost(
+    ctx: typer.Context,
+    *,
+    per_day: Annotated[int, typer.Option(min=1, help="Requests a day.")] = 10_000,
+    last: Annotated[int, typer.Option(min=1, help="Measure the newest so many requests.")] = 1_000,
+    workload: Annotated[Path | None, typer.Option(help="A workload file (YAML) instead of measured use.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """What so many requests a day cost in a month, per specialty and model."""
+    from hocket.cli.cost import run_cost
+
+    run_cost(settings_of(ctx), per_day=per_day, last=last, workload=workload, output=output)
+
+
+@app.command()
+@guarded
 def doctor(ctx: typer.Context, output: OutputOption = Output.text) -> None:
     """Look for what is missing or wrong, and say what mends it. Exit code 1 when something fails."""
     from hocket.cli.doctor import doctor as run

@@ -2,8 +2,8 @@
 
 Its leases come from the account `provider/<name>` in the aggregator; hocket.kafka.lending carries the commands and the
 grants, core/leasing.py decides what to ask for. A provider (or one model of it) is governed from the start when a limit
-is set for it, and otherwise from the moment its headers say that less than half of its minute is left: far from the
-limit no call pays for a round trip. Everything runs on one event loop.
+is set for it, which headers may lower, never raise. Otherwise it is governed from the moment its headers say that less
+than half of its minute is left: far from the limit no call pays for a round trip. Everything runs on one event loop.
 """
 
 from __future__ import annotations
@@ -130,11 +130,13 @@ class Governor:
             account = self._account(engine)
         if account is None:
             return
-        account.limit = Rates(rpm=said.limit.rpm or account.limit.rpm, tpm=said.limit.tpm or account.limit.tpm)
+        set_for = self._limits.get(account.name, Rates())
+        limit = Rates(rpm=_least(said.limit.rpm, set_for.rpm), tpm=_least(said.limit.tpm, set_for.tpm))
+        account.limit = Rates(rpm=limit.rpm or account.limit.rpm, tpm=limit.tpm or account.limit.tpm)
         if self._send is not None and self._now() - account.told_at >= TELL_MS:
             account.told_at = self._now()
             detail = {
-                "limit": {"rpm": said.limit.rpm, "tpm": said.limit.tpm},
+                "limit": {"rpm": limit.rpm, "tpm": limit.tpm},
                 "remaining": {"requests": said.left.rpm, "tokens": said.left.tpm},
                 "reset_ms": said.reset_ms,
             }
@@ -222,3 +224,8 @@ class Governor:
             )
         )
         return command_id
+
+
+def _least(heard: int | None, given: int | None) -> int | None:
+    known = [x for x in (heard, given) if x is not None]
+    return min(known) if known else None

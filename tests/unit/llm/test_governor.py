@@ -135,3 +135,12 @@ async def test_headers_govern_a_model_once_half_of_its_minute_is_used(left: int,
         await asyncio.wait_for(mine.acquire(bound()), 1)
         assert fleet.said[-1] == ("lease", 1.0)
     mine.close()
+
+
+async def test_headers_may_lower_a_limit_that_is_set_and_never_raise_it() -> None:
+    for limit, wanted in ((1_000, 100), (50, 50)):
+        fleet = Fleet()
+        mine = fleet.governor(**{"p/m": Rates(rpm=limit)})
+        mine.heard("p/m", headers(40))
+        assert fleet.row is not None and fleet.row.limit.rpm == wanted
+        mine.close()
