@@ -16,7 +16,7 @@ from services.aggregator.row import APPROVAL, Row
 SESSION_BYTES = 32 * 1024
 """What a session remembers at most: earlier results and constants together, as JSON."""
 CONSTANTS_BYTES = 8 * 1024
-REQUEST_PART = 0.05
+REQUEST_PART = 0.01
 """Part of its tenant's daily budget that a request without a cap of its own may spend."""
 CONTEXT_BYTES = 16 * 1024
 """What a task is told of earlier results at most."""

@@ -22,7 +22,7 @@ from services.aggregator.remembering import Answered, MalformedCommand, details,
 WINDOW_MS = 60_000
 LEASE_MS = 3_000
 """How long a lease may be used. Shorter wastes less of the minute, and asks more often."""
-SMOOTH_MS = 2_000
+SMOOTH_MS = 4_000
 """Over so long little more is granted than its part of the limit, so that a minute is not used up in its first
 seconds."""
 SLACK = 1.4

@@ -30,15 +30,18 @@ async def test_no_cap_is_ever_exceeded_and_what_can_be_paid_is_answered(
     assert found.costs[2] <= rich.receipt.spent_usd + 1e-12 <= 0.02
 
 
-async def test_a_tenants_day_is_kept_by_requests_that_name_no_cap(
+async def test_a_tenants_day_is_kept_by_requests_with_and_without_a_cap(
     settings: Settings, topics_ready: Topics, tmp_path: Path
 ) -> None:
-    day = 0.03
+    day, caps = 0.2, [None, 0.03] * 20
     found = await run_capped(
-        settings, topics_ready, tmp_path, [None] * 60, at_once=30, HOCKET_TENANT_DAILY_USD=f'{{"default": {day}}}'
+        settings, topics_ready, tmp_path, list(caps), at_once=40, HOCKET_TENANT_DAILY_USD=f'{{"default": {day}}}'
     )
-    assert 0.5 * day < sum(found.costs.values()) <= day
-    refused = [a for a in found.answers.values() if a.error is not None and "daily budget" in a.error.message]
-    assert refused, "the day's budget was used up"
-    assert {a.error.kind for a in refused if a.error} == {"over_budget"}
-    assert {a.status for a in found.answers.values()} >= {"completed", "failed"}
+    assert found.overshoots == {}
+    answered = [a for a in found.answers.values() if a.status == "completed"]
+    given = [a.receipt.max_cost_usd for n, a in found.answers.items() if a in answered and found.caps[n] is None]
+    assert given and all(cap is not None and cap <= 0.01 * day for cap in given)
+    assert 0 < sum(found.costs.values()) <= day
+    refused = [a.error for a in found.answers.values() if a.error is not None and "daily budget" in a.error.message]
+    assert refused, "twenty times 0.03 at once are more than the day has"
+    assert {e.kind for e in refused} == {"over_budget"}

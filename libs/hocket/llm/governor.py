@@ -13,20 +13,22 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from hocket.contracts.records import AccountCommand, Grant, Usage
 from hocket.core.leasing import Till, Wish
 from hocket.llm.gate import Bound
-from hocket.llm.limits import Heard, Rates, heard_in
+from hocket.llm.limits import Rates, heard_in
 from hocket.runtime import metrics
 
-ANSWER_MS = 3_000
+ANSWER_MS = 5_000
 """A lease that was not answered for so long is asked for again."""
 TELL_MS = 1_000
 """How often the account is told what a provider's headers say."""
 _SHORTEST_MS = 50
 _SPREAD = 0.1
 _FLOOR = 0.05
+_GIVEN_UP = 100
 
 
 @dataclass(eq=False, kw_only=True)
@@ -44,8 +46,9 @@ class _Account:
     asked: str | None = None
     asked_at: int = 0
     not_before: int = 0
+    given_up: deque[str] = field(default_factory=partial(deque, maxlen=_GIVEN_UP))
+    """Asked for, and not answered in time."""
     told_at: int = 0
-    told: Heard | None = None
     part: float = 1.0
     """Of calls' bounds in tokens that they really use."""
     alarm: asyncio.TimerHandle | None = None
@@ -143,9 +146,15 @@ class Governor:
             self._command(account, "limit", 0, detail)
 
     def granted(self, grant: Grant) -> None:
-        """A grant for this process. One that was not asked for, or too long ago, is given back by running out."""
+        """A grant for this process. One that comes when it was given up already goes back at once."""
         account = self._accounts.get(grant.account_id.partition("/")[2])
-        if account is None or grant.command_id != account.asked:
+        if account is None:
+            return
+        if grant.command_id in account.given_up:
+            account.given_up.remove(grant.command_id)
+            tokens = int(json.loads(grant.detail).get("tokens", 0))
+            self._give_back(account, Wish(requests=int(grant.amount), tokens=tokens) if grant.amount >= 1 else None)
+        if grant.command_id != account.asked:
             return
         account.asked = None
         detail = json.loads(grant.detail)
@@ -184,6 +193,7 @@ class Governor:
             if not waiter.go.done():
                 waiter.go.set_result(None)
         if account.asked is not None and now - account.asked_at >= ANSWER_MS:
+            account.given_up.append(account.asked)
             account.asked = None
         wish = account.till.wish(len(account.waiting), sum(w.tokens for w in account.waiting), now)
         if wish is not None and account.asked is None and now >= account.not_before and self._send is not None:

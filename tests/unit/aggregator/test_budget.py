@@ -129,7 +129,7 @@ def test_with_nothing_more_to_give_the_answer_is_partial() -> None:
 def test_what_a_tenants_day_gave_is_the_requests_cap() -> None:
     world = replace(PLAIN, tenant_caps={"default": 20.0})
     talk = Talk(world=world)(100, request())
-    assert [(c.amount, json.loads(c.detail)) for c in talk.asked] == [(1.0, {"limit_usd": 20.0, "at_most": True})]
+    assert [(c.amount, json.loads(c.detail)) for c in talk.asked] == [(0.2, {"limit_usd": 20.0, "at_most": True})]
     talk(200, grant("r/reserve", account="tenant/default", amount=0.5))
     assert row_of(talk).cap_usd == 0.5
     assert [t.budget_usd for t in talk.tasks] == [0.1]

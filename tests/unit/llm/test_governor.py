@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hocket.contracts.records import AccountCommand, Usage
+from hocket.llm import governor
 from hocket.llm.gate import Bound
 from hocket.llm.governor import Governor
 from hocket.llm.limits import Rates
@@ -144,3 +145,20 @@ async def test_headers_may_lower_a_limit_that_is_set_and_never_raise_it() -> Non
         mine.heard("p/m", headers(40))
         assert fleet.row is not None and fleet.row.limit.rpm == wanted
         mine.close()
+
+
+async def test_a_grant_that_comes_too_late_goes_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(governor, "ANSWER_MS", 20)
+    fleet = Fleet()
+    fleet.deaf = True
+    mine = fleet.governor(p=Rates(rpm=6_000))
+    waiting = asyncio.create_task(mine.acquire(bound()))
+    await asyncio.sleep(0.1)
+    fleet.deaf = False
+    lost = fleet.commands[0]
+    fleet.row, [grant] = leases.step(fleet.row, lost, now_ms())
+    mine.granted(grant)
+    mine.granted(grant)
+    await asyncio.wait_for(waiting, 1)
+    assert [(c.action, c.amount) for c in fleet.commands].count(("release", 1.0)) == 1
+    mine.close()
