@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast check lint format lock setup clean ci faults bench-runtime
+.PHONY: help demo dev test test-fast check lint format lock setup clean ci faults bench-runtime bench-headline
 
 help: ## Show what can be run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench-runtime: $(STAMP) ## What the worker runtime can carry and what it costs; 
 	$(BIN)/python -m bench.runtime_flight $(ARGS)
 	$(BIN)/python -m bench.runtime_overhead $(ARGS)
 	$(BIN)/python -m bench.runtime_priority $(ARGS)
+
+bench-headline: $(STAMP) ## What a request costs and how long it takes beside a frontier monolith, on a simulated provider
+	$(BIN)/python -m bench.headline $(ARGS)
 
 lint: $(STAMP) ## Format, lint and types, without changing anything
 	$(BIN)/ruff format --check .

@@ -21,8 +21,7 @@ class World:
 
     `tenant_caps` are daily budgets in US dollars of those tenants that have one; `task_cost_usd` is what a task of a
     specialty usually costs (nothing when not named); `done_marker_ms` is how long an ended request is remembered:
-    longer than any record is kept. `cost_caps` says that workers keep a task's budget, so that max_cost_usd can be
-    promised.
+    longer than any record is kept.
     """
 
     specialties: Collection[str]
@@ -35,7 +34,6 @@ class World:
     fleet: Fleet = field(default_factory=Fleet)
     tenant_caps: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     task_cost_usd: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    cost_caps: bool = False
     session_ttl_s: int = 3_600
     done_marker_ms: int = 8 * DAY_MS
 
@@ -52,10 +50,6 @@ def refusal(request: Request, world: World) -> Error | None:
     large = _too_large(request, world)
     if large:
         return Error(kind="too_large", message=large)
-    # A promise about money that the workers cannot keep yet is refused, not ignored.
-    if request.policy.max_cost_usd is not None and not world.cost_caps:
-        message = "policy.max_cost_usd is not supported by this version; leave it out"
-        return Error(kind="not_supported", message=message)
     if request.workflow is not None and request.workflow not in world.workflows:
         known = ", ".join(sorted(world.workflows))
         return Error(kind="unknown_workflow", message=f"there is no workflow {request.workflow!r} (there are: {known})")

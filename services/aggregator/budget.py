@@ -50,7 +50,7 @@ def held(row: Row) -> float:
 
 def rest(row: Row) -> float | None:
     """What is neither spent nor held; None without a cap."""
-    cap = row.request.policy.max_cost_usd if row.request is not None else None
+    cap = row.cap_usd
     return None if cap is None else max(0.0, cap - spent(row) - held(row))
 
 

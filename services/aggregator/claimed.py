@@ -16,6 +16,8 @@ from services.aggregator.row import APPROVAL, Row
 SESSION_BYTES = 32 * 1024
 """What a session remembers at most: earlier results and constants together, as JSON."""
 CONSTANTS_BYTES = 8 * 1024
+REQUEST_PART = 0.01
+"""Part of its tenant's daily budget that a request without a cap of its own may spend."""
 CONTEXT_BYTES = 16 * 1024
 """What a task is told of earlier results at most."""
 
@@ -31,9 +33,18 @@ def due(row: Row, world: World, now: int) -> AccountCommand | None:
         return _command(request, f"session/{request.tenant}/{request.session_id}", "open", now, detail=detail)
     cap = world.tenant_cap(request.tenant)
     if cap is not None and "reserve" not in done:
-        amount, limit = estimate(request, world), {"limit_usd": cap}
+        amount, limit = reservation(request, world, cap)
         return _command(request, f"tenant/{request.tenant}", "reserve", now, amount=amount, detail=limit)
     return None
+
+
+def reservation(request: Request, world: World, daily_usd: float) -> tuple[float, dict[str, Any]]:
+    """What is asked of the tenant's day. A request without a cap of its own takes a part, or what is left of the day,
+    and that becomes its cap: otherwise many at once would each see the same rest."""
+    limit: dict[str, Any] = {"limit_usd": daily_usd}
+    if request.policy.max_cost_usd is not None:
+        return request.policy.max_cost_usd, limit
+    return max(estimate(request, world), daily_usd * REQUEST_PART), limit | {"at_most": True}
 
 
 def estimate(request: Request, world: World) -> float:

@@ -36,8 +36,11 @@ def advance(row: Row, now: int, world: World) -> Step:
     return row, effects
 
 
-def send(row: Row, task_id: str, now: int, world: World, avoid: str | None = None) -> tuple[Row, list[Effect]]:
-    """Dispatches a task, or puts an approval before its person. `avoid` is a specialty where it has failed."""
+def send(
+    row: Row, task_id: str, now: int, world: World, avoid: str | None = None, *, with_the_rest: bool = False
+) -> tuple[Row, list[Effect]]:
+    """Dispatches a task, or puts an approval before its person. `avoid` is a specialty where it has failed;
+    `with_the_rest` gives it all that is left of the request's cap, not a share."""
     planned = row.tasks[task_id].planned
     if planned.kind == APPROVAL:
         ask_for = Progress(
@@ -49,7 +52,8 @@ def send(row: Row, task_id: str, now: int, world: World, avoid: str | None = Non
             at=now,
         )
         return row.with_task(task_id, dispatched_at=now), [Tell(progress=ask_for)]
-    task, part = row.tasks[task_id], share(row, task_id, world)
+    task = row.tasks[task_id]
+    part = rest(row) if with_the_rest else share(row, task_id, world)
     sent = row.with_task(
         task_id,
         dispatched_at=now,

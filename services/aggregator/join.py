@@ -159,6 +159,8 @@ def step(row: Row | None, event: Arrival, now: int, world: World) -> Step:
     """
     phase, word = phase_of(row), word_of(event.record)
     move = TABLE.get((phase, word))
+    if move is None and isinstance(event.record, Grant) and event.record.account_id.startswith("provider/"):
+        return row, []  # a lease for a worker, which reads it itself
     if move is None:
         return reminded(row, (row, [Drop(reason=_stray(phase, word))]), event, now, world)
     after, effects = move.act(row, event, now, world)

@@ -20,12 +20,19 @@ from hocket.contracts.records import AccountCommand, Grant, Millis, Record
 from services.aggregator.remembering import Answered, MalformedCommand, details, recall, remember, reply
 
 WINDOW_MS = 60_000
-LEASE_MS = 5_000
+LEASE_MS = 3_000
 """How long a lease may be used. Shorter wastes less of the minute, and asks more often."""
+SMOOTH_MS = 4_000
+"""Over so long little more is granted than its part of the limit, so that a minute is not used up in its first
+seconds."""
+SLACK = 1.4
+"""How much more: askers come back a moment late, and what they leave over would be lost to the minute."""
 WANTING_MS = 10_000
 """How long a demand that was not met keeps a share free for its asker."""
+_IN_FLIGHT_MS = 500
+"""How long a release may take to come here."""
 FORGET_MS = 3_600_000
-MAX_LEASES = 1_024
+MAX_LEASES = 4_096
 MAX_WANTING = 512
 MEMORY = 256
 _PROVIDER = "(the provider)"
@@ -104,7 +111,7 @@ def step(provider: Provider | None, command: AccountCommand, now: int) -> Outcom
         case "lease":
             return _lease(provider or Provider(touched=now), command, details(Leasing, command), now)
         case "release":
-            return (None if provider is None else _release(provider, command, details(Leasing, command))), []
+            return (None if provider is None else _release(provider, command, details(Leasing, command), now)), []
         case "limit":
             return _learn(provider or Provider(touched=now), details(Learned, command), now), []
         case "tick":
@@ -140,14 +147,31 @@ def _available(
     return max(0.0, limit - sum(held.values()) - kept)
 
 
-def _fitting(provider: Provider, asker: str, requests: int, tokens: int) -> int:
+def _fitting(provider: Provider, asker: str, requests: int, tokens: int, now: int) -> int:
     """How many of the wanted requests fit."""
-    limit = provider.limit
+    limit, recent = provider.limit, _recent(provider, now)
     free = _available(limit.rpm, asker, provider.leases, provider.wanting, lambda x: x.requests)
+    soon = _available(_slice(limit.rpm), asker, recent, provider.wanting, lambda x: x.requests)
     room = _available(limit.tpm, asker, provider.leases, provider.wanting, lambda x: x.tokens)
+    near = _available(_slice(limit.tpm), asker, recent, provider.wanting, lambda x: x.tokens)
     if len(provider.leases) >= MAX_LEASES:
         return 0
-    return math.floor(min(requests, free, room * requests / tokens if tokens else math.inf))
+    by_tokens = min(room, near) * requests / tokens if tokens else math.inf
+    if 0 < by_tokens < 1 and near >= (_slice(limit.tpm) or 0) and room >= tokens / requests:
+        by_tokens = 1  # one large request may take more than a slice, when nothing else has
+    return math.floor(min(requests, free, soon, by_tokens))
+
+
+def _slice(limit: int | None) -> int | None:
+    """What may be granted within SMOOTH_MS."""
+    part = min(1.0, SLACK * SMOOTH_MS / (WINDOW_MS + LEASE_MS))
+    return None if limit is None else math.ceil(limit * part)
+
+
+def _recent(provider: Provider, now: int) -> tuple[Lease, ...]:
+    """Leases granted within SMOOTH_MS."""
+    since = now - SMOOTH_MS + LEASE_MS + WINDOW_MS
+    return tuple(x for x in provider.leases if x.until > since and x.asker != _PROVIDER)
 
 
 def _lease(provider: Provider, command: AccountCommand, asked: Leasing, now: int) -> Outcome:
@@ -159,7 +183,7 @@ def _lease(provider: Provider, command: AccountCommand, asked: Leasing, now: int
     tpm = provider.limit.tpm if asked.limit.tpm is None or provider.limit.tpm is not None else asked.limit.tpm
     # What the asker was configured with holds until the provider itself says otherwise.
     provider = provider.model_copy(update={"limit": Limit(rpm=rpm, tpm=tpm), "touched": now})
-    count = _fitting(provider, command.asker, requests, asked.tokens)
+    count = _fitting(provider, command.asker, requests, asked.tokens, now)
     tokens = math.ceil(asked.tokens * count / requests)
     lease = Lease(asker=command.asker, requests=count, tokens=tokens, until=now + LEASE_MS + WINDOW_MS)
     rest = Wanting(requests=requests - count, tokens=asked.tokens - tokens, at=now)
@@ -181,7 +205,8 @@ def _granted(provider: Provider, command: AccountCommand, lease: Lease, asked: L
     if tpm is not None and asked.tokens / _whole(command) > tpm:
         reason = f"one request of {asked.tokens / _whole(command):.0f} tokens never fits into {tpm} tokens a minute"
         return reply(command, now, granted=False, detail={"reason": reason})
-    wait = min((x.until - now for x in provider.leases), default=WANTING_MS // 2)
+    recent = [x.until - LEASE_MS - WINDOW_MS + SMOOTH_MS - now for x in _recent(provider, now)]
+    wait = min(recent or [x.until - now for x in provider.leases], default=WANTING_MS // 2)
     detail = {"reason": "the provider's rate is used up", "retry_after_ms": max(1, min(wait, WANTING_MS // 2))}
     return reply(command, now, granted=False, detail=detail)
 
@@ -192,11 +217,15 @@ def _whole(command: AccountCommand) -> int:
     return int(command.amount)
 
 
-def _release(provider: Provider, command: AccountCommand, unused: Leasing) -> Provider:
-    """Gives back what was leased and not started, from the asker's newest leases."""
+def _release(provider: Provider, command: AccountCommand, unused: Leasing, now: int) -> Provider:
+    """Gives back what was leased and not started: of the asker's leases the newest one that has run out, then others.
+
+    What stays must count as long as what was started by it.
+    """
     requests, tokens = _whole(command), unused.tokens
     kept: list[Lease] = []
-    for lease in reversed(provider.leases):
+    order = sorted(provider.leases, key=lambda x: (x.until - WINDOW_MS > now + _IN_FLIGHT_MS, -x.until))
+    for lease in order:
         if lease.asker != command.asker:
             kept.append(lease)
             continue
@@ -206,7 +235,7 @@ def _release(provider: Provider, command: AccountCommand, unused: Leasing) -> Pr
         rest = lease.model_copy(update={"requests": lease.requests - back, "tokens": lease.tokens - back_tokens})
         if rest.requests or rest.tokens:
             kept.append(rest)
-    return provider.model_copy(update={"leases": tuple(reversed(kept))})
+    return provider.model_copy(update={"leases": tuple(sorted(kept, key=lambda x: x.until))})
 
 
 def _learn(provider: Provider, learned: Learned, now: int) -> Provider:

@@ -85,7 +85,8 @@ def on_grant(row: Row | None, event: Arrival, now: int, world: World) -> Step:
     constants = {**texts(context.get("constants")), **row.asked_for.constants}
     request = row.asked_for.model_copy(update={"constants": constants})
     given = {**row.given, **texts(context.get("results"))}
-    return _proceed(row.model_copy(update={"request": request, "given": given}), now, world)
+    money = {"granted_usd": grant.amount} if grant.account_id.startswith("tenant/") else {}
+    return _proceed(row.model_copy(update={"request": request, "given": given, **money}), now, world)
 
 
 def _refused(row: Row, grant: Grant, reason: str, now: int) -> Step:

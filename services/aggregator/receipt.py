@@ -16,6 +16,7 @@ from hocket.contracts.records import (
     Usage,
 )
 from hocket.core.plan import critical_path
+from services.aggregator.budget import held, spent
 from services.aggregator.row import APPROVAL, Row, TaskRow
 
 
@@ -53,6 +54,8 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
         retries=sum(max(1, len(r.attempts)) for r in task.past),
         dispatches=task.attempt,
         revision=task.revision,
+        estimated_calls=sum(u.estimated for u in task.usage),
+        budget_usd=task.shares[-1] if task.shares else None,
     )
     if result is None:
         why = Error(kind="skipped", message=task.skipped) if task.skipped is not None else None
@@ -66,6 +69,7 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
             "ended_at": result.ended_at,
             "retries": base.retries + max(0, len(result.attempts) - 1),
             "cache_hits": result.cache_hits,
+            "prompt_version": result.prompt_version,
             "error": result.error,
         }
     )
@@ -119,6 +123,9 @@ def receipt(row: Row, now: int) -> Receipt:
         admitted_at=row.admitted_at,
         answered_at=now,
         replans=row.replans,
+        max_cost_usd=row.cap_usd,
+        spent_usd=spent(row) if row.cap_usd is not None else None,
+        reserved_usd=held(row) if row.cap_usd is not None else None,
     )
 
 

@@ -113,7 +113,7 @@ class Row(Record):
     `trace` is its trace context; `duplicates` counts dropped second results; `asked` are the account commands that the
     end must close; `waits_for` is the id of the one that is not answered; `given` are the session's earlier results by
     specialty; `planner` is the open question to the planner; `replaced` are failed tasks that a revision took out of
-    the plan; `alarm` is when the pending timer is due.
+    the plan; `alarm` is when the pending timer is due; `granted_usd` is what its tenant's daily budget has given it.
     """
 
     phase: Phase
@@ -132,6 +132,7 @@ class Row(Record):
     replans: tuple[Replan, ...] = ()
     replaced: tuple[TaskRow, ...] = ()
     alarm: Millis | None = None
+    granted_usd: float | None = None
 
     def ended(self, now: int) -> Row:
         """The marker that stays after the answer: enough to recognise late records, nothing more."""
@@ -148,6 +149,12 @@ class Row(Record):
     def deadline(self) -> int | None:
         """When the client stops waiting; None when it never does."""
         return self.request.policy.deadline if self.request is not None else None
+
+    @property
+    def cap_usd(self) -> float | None:
+        """What it may cost: its own cap, else what its tenant's day has given it; None without either."""
+        own = self.request.policy.max_cost_usd if self.request is not None else None
+        return self.granted_usd if own is None else own
 
     @property
     def all_tasks(self) -> tuple[TaskRow, ...]:

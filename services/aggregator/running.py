@@ -7,6 +7,7 @@ import orjson
 from hocket.contracts.records import Control, Error, Output, Progress, Result
 from hocket.core.condition import tasks_read
 from services.aggregator.admission import World
+from services.aggregator.budget import rest
 from services.aggregator.dispatch import advance, send
 from services.aggregator.ending import cancelled, late
 from services.aggregator.events import Arrival, Drop, Step, Tell
@@ -14,6 +15,7 @@ from services.aggregator.row import APPROVAL, Row, TaskRow
 
 MAX_ATTEMPTS = 2
 """Dispatches of one task: the first, and one more after a failure that may pass or when it is stuck."""
+_DUST_USD = 1e-9
 MAX_PAST = 8
 """Results of one task that are kept for their cost, beside the one that counts."""
 
@@ -35,9 +37,29 @@ def on_result(row: Row | None, event: Arrival, now: int, world: World) -> Step:
         return noted, [Drop(reason="stale_result")]
     if result.status == "failed" and _may_pass(row, task, result, now):
         again = row.with_task(result.task_id, past=_kept(task, result))
-        again, sent = send(again, result.task_id, now, world, avoid=task.sent_to)
-        return again, sent
-    return advance(row.with_task(result.task_id, result=result), now, world)
+        return send(again, result.task_id, now, world, avoid=task.sent_to)
+    return _taken(row, task, result, now, world)
+
+
+def _taken(row: Row, task: TaskRow, result: Result, now: int, world: World) -> Step:
+    short = _relieved(row, task, result)
+    if short is None or late(row, now):
+        return advance(row.with_task(result.task_id, result=result), now, world)
+    short, sent = send(short, result.task_id, now, world, with_the_rest=True)
+    short, more = advance(short, now, world)
+    return short, [*sent, *more]
+
+
+def _relieved(row: Row, task: TaskRow, result: Result) -> Row | None:
+    """The row of a required task whose share was too small, when more can be had for it: optional tasks that have not
+    begun are done without, and it may spend all that is left. None when there is no more than it had."""
+    over = result.error is not None and result.error.kind == "over_budget" and bool(task.shares)
+    if not over or task.planned.optional or task.attempt >= MAX_ATTEMPTS:
+        return None
+    again = row.with_task(result.task_id, past=_kept(task, result))
+    for i in [i for i, t in again.tasks.items() if t.planned.optional and not t.begun and not t.settled]:
+        again = again.with_task(i, skipped="done without, because the request's budget is short")
+    return again if (rest(again) or 0.0) > task.shares[-1] + _DUST_USD else None
 
 
 def _may_pass(row: Row, task: TaskRow, result: Result, now: int) -> bool:

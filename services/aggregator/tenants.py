@@ -24,9 +24,13 @@ _CENT_OF_A_MICRO = 1e-8
 
 
 class Reserving(Record):
-    """Detail of `reserve`: the tenant's limit for a day; without one everything is granted (and counted)."""
+    """Detail of `reserve`: the tenant's limit for a day; without one everything is granted (and counted).
+
+    `at_most`: less than was asked for will do, as long as something is left.
+    """
 
     limit_usd: float | None = Field(default=None, ge=0)
+    at_most: bool = False
 
 
 class Reservation(Record):
@@ -64,9 +68,10 @@ def step(tenant: Tenant | None, command: AccountCommand, now: int, limit_usd: fl
         tenant = None
     match command.action:
         case "reserve":
-            named = details(Reserving, command).limit_usd
-            limit = limit_usd if named is None else named
-            return _reserve(tenant or Tenant(day=now // DAY_MS), _checked(command), limit, now)
+            asked = details(Reserving, command)
+            limit = limit_usd if asked.limit_usd is None else asked.limit_usd
+            tenant = tenant or Tenant(day=now // DAY_MS)
+            return _reserve(tenant, _checked(command), limit, now, at_most=asked.at_most)
         case "settle":
             return (None, []) if tenant is None else (_settle(tenant, _checked(command)), [])
         case "tick":
@@ -81,13 +86,17 @@ def _checked(command: AccountCommand) -> AccountCommand:
     return command
 
 
-def _reserve(tenant: Tenant, command: AccountCommand, limit: float | None, now: int) -> Outcome:
+def _reserve(
+    tenant: Tenant, command: AccountCommand, limit: float | None, now: int, *, at_most: bool = False
+) -> Outcome:
     known = recall(tenant.answered, command)
     if known is None and (kept := tenant.open.get(digest(command.command_id))) is not None:
         known = reply(command, now, granted=True, amount=kept.amount)  # so old that only the reservation is left
     if known is not None:
         return tenant, [known]
     left = None if limit is None else max(0.0, limit - tenant.committed)
+    if at_most and left is not None and _CENT_OF_A_MICRO < left < command.amount:
+        command = command.model_copy(update={"amount": left})
     if left is not None and command.amount > left + _CENT_OF_A_MICRO:
         reason = f"the daily budget of {limit:g} USD has {left:.4f} left, {command.amount:.4f} are needed"
         return _answered(tenant, reply(command, now, granted=False, detail={"left": left, "reason": reason}))

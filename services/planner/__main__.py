@@ -10,6 +10,7 @@ from hocket.contracts.workflows import load_workflows
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.lending import lending
 from hocket.kafka.runtime import Runtime
 from hocket.llm.models import Models
 from hocket.runtime.clock import now_ms
@@ -37,7 +38,12 @@ async def serve_planner(settings: Settings, stop: asyncio.Event, health: Health 
         now_ms=now_ms,
     )
     try:
-        async with open_producer(settings, f"hocket-{worker}") as producer:
+        async with (
+            open_producer(settings, f"hocket-{worker}") as producer,
+            lending(
+                settings, planner.models, service="planner", topics=topics, codec=codec, producer=producer, clock=now_ms
+            ) as planner.rate,
+        ):
             runtime = Runtime(
                 settings=settings,
                 topics=topics,

@@ -19,11 +19,14 @@ from hocket.kafka.runtime import Delivery, Outgoing
 from hocket.llm.asking import Asker, Found, Sleep
 from hocket.llm.base import ModelError
 from hocket.llm.models import SET_A_KEY, Models
+from hocket.llm.purse import Purse, Rate
 from services.planner.decompose import planning_call
 
 PLANNING = "planning"
 """What the aggregator calls the planner's task, and the last part of its topic."""
 RUNGS = ("frontier", "middle")
+CHEAPEST = "small"
+"""Plans only when the request has a cap whose share for planning does not pay for the others."""
 
 
 @dataclass(kw_only=True)
@@ -40,6 +43,7 @@ class Planner:
     sleep: Sleep = asyncio.sleep
     progress_topic: str | None = None
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    rate: Rate | None = None
 
     async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """The runtime's handler: one plan, or the reason why there is none, for every planning task.
@@ -86,10 +90,11 @@ class Planner:
         single = single_task(task, self.specialties) if asked is None else None
         if single is not None:
             return self._plan(task, started, tasks=(single,), output_task=single.task_id)
-        asker = Asker(models=self.models, now_ms=self.now_ms, deadline_ms=task.deadline, sleep=self.sleep)
+        asker = self._asker(task)
+        rungs = RUNGS if task.budget_usd is None else (*RUNGS, CHEAPEST)
         call = planning_call(task, self.specialties, self.limits, asked)
         # A plan that stays unsound is no better from a smaller model.
-        found = await asker.climb(RUNGS, call, lambda d: self._compiled(task, d, asked).faults, final={"malformed"})
+        found = await asker.climb(rungs, call, lambda d: self._compiled(task, d, asked).faults, final={"malformed"})
         used: dict[str, Any] = {"usage": tuple(asker.ledger.usage)}
         if isinstance(found, Found):
             compiled = self._compiled(task, found.data, asked)
@@ -98,6 +103,16 @@ class Planner:
         instead = self._by_rules(task, started)
         plan = instead or self._plan(task, started, source="llm", error=self._failed(found))
         return plan.model_copy(update=used)
+
+    def _asker(self, task: Task) -> Asker:
+        return Asker(
+            models=self.models,
+            now_ms=self.now_ms,
+            deadline_ms=task.deadline,
+            strategy=task.strategy,
+            gate=Purse(task.budget_usd, self.rate),
+            sleep=self.sleep,
+        )
 
     def _compiled(self, task: Task, draft: object, asked: Question | None) -> Compiled:
         known = list(self.specialties)

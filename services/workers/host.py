@@ -11,10 +11,12 @@ from hocket.contracts.specialties import Specialty, SpecialtyError, load_special
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.lending import lending
 from hocket.kafka.log import Producer
 from hocket.kafka.runtime import Runtime
 from hocket.llm.cache import ResultCache
 from hocket.llm.models import Models
+from hocket.llm.purse import Rate
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health
 from hocket.runtime.settings import Settings
@@ -32,13 +34,16 @@ async def serve_workers(
     engines = Engines(Models.from_env(), now_ms, cache=ResultCache.from_env())
     try:
         async with open_producer(settings, f"hocket-{settings.instance}") as producer:
-            runtimes = [_runtime(settings, s, engines, producer) for s in chosen]
-            for runtime in runtimes:
-                if health is not None:
-                    health.add(runtime.specialty, partial(getattr, runtime, "joined"))
             topics, codec = topics_of(settings), codec_of(settings)
-            beats = Heartbeats(runtimes, producer=producer, codec=codec, topics=topics, clock=now_ms)
-            await host(runtimes, beats, stop, listen(runtimes, settings, topics, codec))
+            async with lending(
+                settings, engines.models, service="worker", topics=topics, codec=codec, producer=producer, clock=now_ms
+            ) as governor:
+                runtimes = [_runtime(settings, s, engines, producer, governor) for s in chosen]
+                for runtime in runtimes:
+                    if health is not None:
+                        health.add(runtime.specialty, partial(getattr, runtime, "joined"))
+                beats = Heartbeats(runtimes, producer=producer, codec=codec, topics=topics, clock=now_ms)
+                await host(runtimes, beats, stop, listen(runtimes, settings, topics, codec))
     finally:
         await engines.close()
 
@@ -50,7 +55,7 @@ def _chosen(names: Iterable[str], known: dict[str, Specialty]) -> list[Specialty
     return [known[n] for n in wanted]
 
 
-def _runtime(settings: Settings, specialty: Specialty, engines: Engines, producer: Producer) -> Runtime:
+def _runtime(settings: Settings, specialty: Specialty, engines: Engines, producer: Producer, rate: Rate) -> Runtime:
     topics = topics_of(settings)
     me = f"{settings.instance}/{specialty.name}"
     worker = Worker(
@@ -60,6 +65,7 @@ def _runtime(settings: Settings, specialty: Specialty, engines: Engines, produce
         blobs=Blobs(settings.blob_store, settings.allowed_uris),
         worker=me,
         now_ms=now_ms,
+        rate=rate,
     )
     return Runtime(
         settings=settings,

@@ -17,6 +17,8 @@ from hocket.core.coalesce import Piece
 from hocket.core.work import BadInput, Document, Input, Work
 from hocket.kafka.log import KafkaRefused, TooLarge
 from hocket.kafka.runtime import Delivery, Outgoing
+from hocket.llm.gate import Gate
+from hocket.llm.purse import Purse, Rate
 from services.workers.engine import Outcome
 from services.workers.telling import Telling
 
@@ -35,9 +37,10 @@ class Runs(Protocol):
         *,
         strategy: str,
         deadline_ms: int | None,
+        gate: Gate,
         on_text: Callable[[str], None],
     ) -> Outcome:
-        """Runs a task; failures are in the Outcome.
+        """Runs a task, every call to a model behind the gate; failures are in the Outcome.
 
         `on_text` is called in the event loop with the readable text piece by piece, and with an empty piece whenever
         a reply begins anew and what came before is void.
@@ -93,7 +96,9 @@ class Worker:
         blobs: Blobs,
         worker: str,
         now_ms: Callable[[], int],
+        rate: Rate | None = None,
     ) -> None:
+        self._rate = rate
         self._specialty = specialty
         self._version = specialty.version
         self._topics = topics
@@ -168,8 +173,14 @@ class Worker:
             return Outcome(error=_error(e))
         except BadInput as e:
             return Outcome(error=Error(kind="bad_input", message=str(e)))
+        gate = Purse(task.budget_usd, self._rate)
         return await self._engines.run(
-            self._specialty, work, strategy=task.strategy, deadline_ms=task.deadline, on_text=telling.add
+            self._specialty,
+            work,
+            strategy=task.strategy,
+            deadline_ms=task.deadline,
+            gate=gate,
+            on_text=telling.add,
         )
 
     def _in_time(self, task: Task, outcome: Outcome) -> Outcome:

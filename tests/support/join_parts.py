@@ -92,9 +92,24 @@ def command(action: Any, task_id: str | None = None, **changes: Any) -> Control:
     return Control(request_id="r", action=action, task_id=task_id, at=0, **changes)
 
 
-def grant(command_id: str, *, granted: bool = True, detail: str = "{}", account: str = "session/default/s") -> Grant:
+def grant(
+    command_id: str,
+    *,
+    granted: bool = True,
+    detail: str = "{}",
+    account: str = "session/default/s",
+    amount: float = 0.0,
+) -> Grant:
     """An account's word."""
-    return Grant(asker="r", account_id=account, command_id=command_id, granted=granted, detail=detail, at=0)
+    return Grant(
+        asker="r",
+        account_id=account,
+        command_id=command_id,
+        granted=granted,
+        amount=amount,
+        detail=detail,
+        at=0,
+    )
 
 
 @dataclass

@@ -286,6 +286,7 @@ class Life:
             account_id=command.account_id,
             command_id=command.command_id,
             granted=rng.random() < 0.85,
+            amount=1_000.0 if command.action == "reserve" else 0.0,
             detail=json.dumps({"context": {"results": {"s": "before"}, "constants": {"k": "v"}}, "reason": "busy"}),
             at=self.now,
         )

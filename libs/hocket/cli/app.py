@@ -12,6 +12,29 @@ import typer
 from hocket import __version__
 from hocket.cli.base import Globals, Output, guarded, settings_of
 from hocket.cli.dlq import dlq_app
+from hocket.cli.manage import new_app, specialties_app, topics_app, workflows_app
+from hocket.cli.options import (
+    BusyOption,
+    ConstantOption,
+    DeadlineOption,
+    EndOption,
+    FilesOption,
+    IdArg,
+    IdOption,
+    MaxCostOption,
+    OutputOption,
+    PriorityOption,
+    ReasonOption,
+    SessionOption,
+    SpecialtiesOption,
+    StrategyOption,
+    TaskArg,
+    TenantOption,
+    TextArg,
+    WorkflowOption,
+    WorkflowsOption,
+    end,
+)
 
 app = typer.Typer(
     name="hocket",
@@ -21,44 +44,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True, rich_markup_mode=None)
-specialties_app = typer.Typer(help="The specialties that are installed.", rich_markup_mode=None)
-workflows_app = typer.Typer(help="The workflows that are installed.", rich_markup_mode=None)
-new_app = typer.Typer(help="Begin something of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics_app, name="topics")
 app.add_typer(specialties_app, name="specialties")
 app.add_typer(workflows_app, name="workflows")
 app.add_typer(new_app, name="new")
 app.add_typer(dlq_app, name="dlq")
-
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text, or exactly one JSON document on stdout.")]
-TextArg = Annotated[str, typer.Argument(help="What is asked.")]
-FilesOption = Annotated[list[Path] | None, typer.Option("--attach", "-a", help="A file to send along; repeatable.")]
-WorkflowOption = Annotated[str | None, typer.Option(help="A declared workflow; without it the planner decides.")]
-StrategyOption = Annotated[Literal["fast", "balanced", "best"], typer.Option(help="What matters most.")]
-ConstantOption = Annotated[list[str] | None, typer.Option(help="key=value that tasks may use; repeatable.")]
-TenantOption = Annotated[str, typer.Option(help="On whose behalf.")]
-PriorityOption = Annotated[int, typer.Option(min=0, max=9, help="9 is most urgent.")]
-IdOption = Annotated[str | None, typer.Option("--id", help="Request id; the same id is the same request.")]
-DeadlineOption = Annotated[
-    float | None, typer.Option("--timeout", min=0.1, help="Seconds that it may take: the request's deadline.")
-]
-EndOption = Annotated[
-    str | None, typer.Option("--deadline", help="When it must have ended: 90s, 15m, 2h, 3d, or 2026-11-30T18:00.")
-]
-SessionOption = Annotated[
-    str | None, typer.Option("--session", help="Go on in this session: it knows what was before.")
-]
-BusyOption = Annotated[
-    Literal["reject", "enqueue", "replace"] | None,
-    typer.Option("--on-busy", help="When another request holds the session (default: reject)."),
-]
-IdArg = Annotated[str, typer.Argument(help="The request's id.")]
-TaskArg = Annotated[str, typer.Argument(help="The step that waits, by its id.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; stands in the answer.")]
-SpecialtiesOption = Annotated[Path | None, typer.Option("--specialties", help="Folder with specialties of your own.")]
-WorkflowsOption = Annotated[Path | None, typer.Option("--workflows", help="Folder with workflows of your own.")]
-WaitOption = Annotated[float, typer.Option("--wait", min=0.0, help="Seconds that a broker may take to come up.")]
 
 
 @app.callback()
@@ -73,11 +63,6 @@ def _globals(
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is said again, in a sentence
     ctx.obj = Globals(bootstrap=bootstrap, prefix=prefix)
-
-
-def _end(code: int) -> None:
-    if code:
-        raise typer.Exit(code)
 
 
 @app.command()
@@ -96,6 +81,7 @@ def ask(
     session: SessionOption = None,
     on_busy: BusyOption = None,
     deadline: EndOption = None,
+    max_cost: MaxCostOption = None,
     request_id: IdOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Also show text while it is written.")] = False,
     output: OutputOption = Output.text,
@@ -110,11 +96,11 @@ def ask(
     settings = settings_of(ctx)
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
-        constants=constant or (), tenant=tenant, priority=priority,
+        constants=constant or (), tenant=tenant, priority=priority, max_cost=max_cost,
         session=session, on_busy=on_busy, deadline=deadline,
     )  # fmt: skip
     request = build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms())
-    _end(run_ask(settings, request, replay=request_id is not None, follow=follow, output=output))
+    end(run_ask(settings, request, replay=request_id is not None, follow=follow, output=output))
 
 
 @app.command()
@@ -133,6 +119,7 @@ def submit(
     session: SessionOption = None,
     on_busy: BusyOption = None,
     deadline: EndOption = None,
+    max_cost: MaxCostOption = None,
     request_id: IdOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -143,7 +130,7 @@ def submit(
     settings = settings_of(ctx)
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
-        constants=constant or (), tenant=tenant, priority=priority,
+        constants=constant or (), tenant=tenant, priority=priority, max_cost=max_cost,
         session=session, on_busy=on_busy, deadline=deadline,
     )  # fmt: skip
     run_submit(settings, build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms()), output)
@@ -168,7 +155,7 @@ def result(
     found = asyncio.run(find(settings_of(ctx), request_id, seconds=timeout, from_offset=from_offset))
     if found is None:
         raise late(request_id, timeout)
-    _end(show(found, output))
+    end(show(found, output))
 
 
 @app.command()
@@ -198,7 +185,7 @@ def follow(
     """Follow a request live, with its text while it is written. -o json: a JSON line for each event."""
     from hocket.cli.live import run_follow
 
-    _end(run_follow(settings_of(ctx), request_id, token=token, seconds=timeout, output=output))
+    end(run_follow(settings_of(ctx), request_id, token=token, seconds=timeout, output=output))
 
 
 @app.command()
@@ -223,34 +210,6 @@ def reject(
     from hocket.runtime.clock import now_ms
 
     run_decision(settings_of(ctx), request_id, task, "reject", reason=reason, now_ms=now_ms(), output=output)
-
-
-@topics_app.command("apply")
-@guarded
-def topics_apply(
-    ctx: typer.Context,
-    *,
-    partitions: Annotated[int | None, typer.Option(min=1, help="Of joined and task topics when they are made.")] = None,
-    task_partitions: Annotated[int | None, typer.Option(min=1, help="Of task topics only; they may grow.")] = None,
-    replication: Annotated[int | None, typer.Option(help="Replication factor; default: the broker's.")] = None,
-    specialties: SpecialtiesOption = None,
-    wait: WaitOption = 30.0,
-    output: OutputOption = Output.text,
-) -> None:
-    """Make what is missing and grow what may grow. Doing it again changes nothing."""
-    from hocket.cli.topics import apply
-
-    settings = settings_of(ctx, partitions=partitions, replication=replication, specialties=specialties)
-    _end(asyncio.run(apply(settings, task_partitions=task_partitions, wait_seconds=wait, output=output)))
-
-
-@topics_app.command("list")
-@guarded
-def topics_list(ctx: typer.Context, wait: WaitOption = 3.0, output: OutputOption = Output.text) -> None:
-    """The installation's topics as they stand."""
-    from hocket.cli.topics import show
-
-    _end(asyncio.run(show(settings_of(ctx), wait_seconds=wait, output=output)))
 
 
 @app.command()
@@ -292,83 +251,27 @@ def export_pairs(
 
 @app.command()
 @guarded
+def cost(
+    ctx: typer.Context,
+    *,
+    per_day: Annotated[int, typer.Option(min=1, help="Requests a day.")] = 10_000,
+    last: Annotated[int, typer.Option(min=1, help="Measure the newest so many requests.")] = 1_000,
+    workload: Annotated[Path | None, typer.Option(help="A workload file (YAML) instead of measured use.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """What so many requests a day cost in a month, per specialty and model."""
+    from hocket.cli.cost import run_cost
+
+    run_cost(settings_of(ctx), per_day=per_day, last=last, workload=workload, output=output)
+
+
+@app.command()
+@guarded
 def doctor(ctx: typer.Context, output: OutputOption = Output.text) -> None:
     """Look for what is missing or wrong, and say what mends it. Exit code 1 when something fails."""
     from hocket.cli.doctor import doctor as run
 
-    _end(asyncio.run(run(settings_of(ctx), output)))
-
-
-@specialties_app.callback(invoke_without_command=True)
-@guarded
-def specialties_list(
-    ctx: typer.Context, specialties: SpecialtiesOption = None, output: OutputOption = Output.text
-) -> None:
-    """The specialties that are installed; `check` looks whether they are sound."""
-    if ctx.invoked_subcommand is None:
-        from hocket.cli.catalogue import show_specialties
-
-        _end(show_specialties(settings_of(ctx, specialties=specialties), output))
-
-
-@specialties_app.command("check")
-@guarded
-def specialties_check(
-    ctx: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(help="Folder of your specialties; same as --specialties.")] = None,
-    specialties: SpecialtiesOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Exit code 1, with every fault named, unless all are sound. Runs your own local engines on their samples."""
-    from hocket.cli.catalogue import check_specialties
-
-    _end(check_specialties(settings_of(ctx, specialties=folder or specialties), output))
-
-
-@workflows_app.callback(invoke_without_command=True)
-@guarded
-def workflows_list(
-    ctx: typer.Context,
-    specialties: SpecialtiesOption = None,
-    workflows: WorkflowsOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """The workflows that are installed; `check` looks whether they are sound."""
-    if ctx.invoked_subcommand is None:
-        from hocket.cli.catalogue import show_workflows
-
-        _end(show_workflows(settings_of(ctx, specialties=specialties, workflows=workflows), output))
-
-
-@workflows_app.command("check")
-@guarded
-def workflows_check(
-    ctx: typer.Context,
-    files: Annotated[list[Path] | None, typer.Argument(help="Workflow files; without any, all installed ones.")] = None,
-    specialties: SpecialtiesOption = None,
-    workflows: WorkflowsOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Exit code 1, with every fault named, unless all are sound. Says what each workflow needs."""
-    from hocket.cli.catalogue import check_workflows
-
-    settings = settings_of(ctx, specialties=specialties, workflows=workflows)
-    _end(check_workflows(settings, files or (), output))
-
-
-@new_app.command("specialty")
-@guarded
-def new_specialty(
-    name: Annotated[str, typer.Argument(help="Small letters, digits and -.")],
-    into: Annotated[Path | None, typer.Option(help="Folder of your specialties (default: specialties/).")] = None,
-    builtin: Annotated[bool, typer.Option("--builtin", help="Into a checkout of Hocket, as one of its own.")] = False,
-    chart: Annotated[Path | None, typer.Option(help="Chart folder or values file that gets a key.")] = None,
-) -> None:
-    """Write a small folder that loads, runs and passes its own test."""
-    from hocket.cli.scaffold import new_specialty as run
-
-    for path in run(name, into=into, builtin=builtin, chart=chart):
-        print(path)
+    end(asyncio.run(run(settings_of(ctx), output)))
 
 
 @app.command()
@@ -389,7 +292,7 @@ def dev(
     from hocket.cli.dev import run_dev
 
     given = ctx.find_object(Globals) or Globals()
-    _end(
+    end(
         run_dev(
             given, ephemeral=ephemeral, isolate=isolate, data=data, partitions=partitions,
             specialties=specialties, workflows=workflows,
@@ -403,7 +306,7 @@ def demo() -> None:
     """Start an ephemeral stack, work an invoice and a complaint, show both answers, stop everything."""
     from hocket.cli.demo import run_demo
 
-    _end(run_demo())
+    end(run_demo())
 
 
 @app.command()

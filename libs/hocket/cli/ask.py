@@ -47,6 +47,7 @@ class Wish:
     constants: Sequence[str] = field(default_factory=tuple)
     tenant: str = "default"
     priority: int = 5
+    max_cost: float | None = None
 
 
 def media_type(path: Path) -> str:
@@ -65,6 +66,8 @@ def build_request(wish: Wish, settings: Settings, *, request_id: str, now_ms: in
         usage(f"--session must have 1 to {_SESSION_BYTES} bytes")
     if wish.on_busy is not None and wish.session is None:
         usage("--on-busy says what to do when the session is busy: name one with --session")
+    if wish.max_cost is not None and not 0 < wish.max_cost < float("inf"):
+        usage("--max-cost must be more than 0 US dollars")
     return Request(
         request_id=request_id,
         tenant=wish.tenant,
@@ -75,6 +78,7 @@ def build_request(wish: Wish, settings: Settings, *, request_id: str, now_ms: in
         workflow=wish.workflow,
         policy=Policy(
             strategy=wish.strategy,
+            max_cost_usd=wish.max_cost,
             deadline=_deadline(wish, now_ms),
             priority=wish.priority,
             on_busy=wish.on_busy or "reject",

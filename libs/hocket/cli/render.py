@@ -143,6 +143,10 @@ def _summary(answer: Answer) -> Text:
     begun = receipt.submitted_at or receipt.admitted_at
     text = Text.assemble((answer.status, f"bold {_STATUS_STYLE.get(answer.status, '')}"))
     text.append(f" in {seconds(max(0, receipt.answered_at - begun))}, cost {dollars(receipt.cost_usd)}")
+    if receipt.max_cost_usd is not None:
+        text.append(f" of at most {dollars(receipt.max_cost_usd)}")
+        if receipt.reserved_usd:
+            text.append(f" ({dollars(receipt.reserved_usd)} set aside for what had not come back)")
     text.append(f", {receipt.calls} model calls, plan by {receipt.source}")
     if receipt.workflow:
         text.append(f" ({printable(receipt.workflow)})")

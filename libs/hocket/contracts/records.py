@@ -222,6 +222,9 @@ class TaskReceipt(Record):
     dispatches: int = 0
     revision: int = 0
     replaced_by: int | None = None
+    estimated_calls: int = 0
+    prompt_version: str | None = None
+    budget_usd: float | None = None
 
 
 class LeftOut(Record):
@@ -262,6 +265,9 @@ class Receipt(Record):
     admitted_at: Millis
     answered_at: Millis
     replans: tuple[Replan, ...] = ()
+    max_cost_usd: float | None = None
+    spent_usd: float | None = None
+    reserved_usd: float | None = None
 
 
 class Answer(Record):

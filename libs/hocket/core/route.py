@@ -59,6 +59,8 @@ class Pick:
     free_at_ms: int | None = None
     passed: tuple[str, ...] = ()
     """Why others were passed over."""
+    short: bool = False
+    """Whether one was passed over for its price."""
 
 
 def pick(
@@ -74,12 +76,14 @@ def pick(
     fit: list[Candidate] = []
     passed: list[str] = []
     waits: list[int] = []
+    short = False
     for c in candidates:
         if c.rung not in order or c.engine in lost:
             continue
         objection = _objection(c, limits)
         if objection:
             passed.append(f"{c.engine} ({objection})")
+            short = short or _too_dear(c, limits) != ""
         elif c.free_at_ms is None or c.free_at_ms > limits.now_ms:
             passed.append(f"{c.engine} (left alone after failures)")
             # While a probe is out, somebody will know soon.
@@ -87,7 +91,7 @@ def pick(
         else:
             fit.append(c)
     if not fit:
-        return Pick(free_at_ms=min(waits, default=None), passed=tuple(passed))
+        return Pick(free_at_ms=min(waits, default=None), passed=tuple(passed), short=short)
     place = {rung: n for n, rung in enumerate(order)}
     first = min(place[c.rung] for c in fit)
     chosen = min(fit, key=lambda c: (_late(c, limits), place[c.rung], _taste(c, fit, limits.strategy)))
@@ -108,13 +112,19 @@ def in_order(ladder: Sequence[str], rejected: Collection[str]) -> tuple[str, ...
 def _objection(c: Candidate, limits: Limits) -> str:
     if c.quality < limits.floor:
         return f"quality {c.quality} is below {limits.floor}"
-    if limits.left_usd is not None and c.cost_usd is None:
-        return "its price is unknown, and the budget is limited"
-    if limits.left_usd is not None and c.cost_usd is not None and c.cost_usd > limits.left_usd:
-        return f"up to ${c.cost_usd:.4f}, ${limits.left_usd:.4f} left"
+    if dear := _too_dear(c, limits):
+        return dear
     if limits.deadline_ms is not None and c.fast_ms is not None and limits.now_ms + c.fast_ms > limits.deadline_ms:
         return "too slow for the time left"
     return ""
+
+
+def _too_dear(c: Candidate, limits: Limits) -> str:
+    if limits.left_usd is None:
+        return ""
+    if c.cost_usd is None:
+        return "its price is unknown, and the budget is limited"
+    return f"up to ${c.cost_usd:.4f}, ${limits.left_usd:.4f} left" if c.cost_usd > limits.left_usd else ""
 
 
 def _late(c: Candidate, limits: Limits) -> bool:

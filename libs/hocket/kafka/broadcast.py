@@ -36,7 +36,7 @@ R = TypeVar("R", bound=Record)
 class Broadcast(Generic[R]):
     """Calls `heard` with every record of a topic, some of them twice; it must not block or raise.
 
-    `since_ms` is the time of the first record to read; without it, all are read.
+    `since_ms` is the time of the first record to read; without it, all are read. With a `key`, only its records count.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Broadcast(Generic[R]):
         codec: Codec,
         heard: Callable[[R], None],
         since_ms: int | None = None,
+        key: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._topic = topic
@@ -55,11 +56,14 @@ class Broadcast(Generic[R]):
         self._codec = codec
         self._heard = heard
         self._since_ms = since_ms
+        self._key = key
         self._client: Any = None
         self._positions: dict[int, int] = {}
         self._pause = _PAUSE_S
         self._moved = asyncio.Event()
         self.skipped = 0
+        self.placed = asyncio.Event()
+        """Set when what is written from now on will be heard."""
 
     async def run(self) -> None:
         """Reads until cancelled. While Kafka is away, refuses, or has no such topic, it says so and tries again."""
@@ -71,6 +75,7 @@ class Broadcast(Generic[R]):
                 await client.start()
                 await self._seek(client)
                 self._client = client
+                self.placed.set()
                 await self._read(client)
             except (KafkaError, OSError) as e:
                 log.warning("%s cannot be read: %r, trying again", self._topic, e)
@@ -143,7 +148,8 @@ class Broadcast(Generic[R]):
             self._pause = _PAUSE_S
             for place, records in batches.items():
                 for record in records:
-                    await self.take(record.value)
+                    if self._key is None or record.key == self._key:
+                        await self.take(record.value)
                 self._positions[place.partition] = records[-1].offset + 1
             moved, self._moved = self._moved, asyncio.Event()
             moved.set()

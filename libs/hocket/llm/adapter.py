@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from hocket.llm import errors
-from hocket.llm.base import ModelCall, ModelError, ModelReply, OnText
+from hocket.llm.base import ModelCall, ModelError, ModelReply, OnHeaders, OnText
 from hocket.llm.prices import Tokens
 from hocket.llm.streams import Assembly
 from hocket.llm.wire import STALL_MS, Bill, Client, Endpoint, bounded, plain, plain_event
@@ -22,6 +22,7 @@ class Adapter(ABC):
     """The SDK's client class; the SDK's module has the provider's name."""
 
     def __init__(self, endpoint: Endpoint, *, bill: Bill, now_ms: Callable[[], int], stall_ms: int = STALL_MS) -> None:
+        self.heard: OnHeaders | None = None
         self._client = Client(self.name, self.factory, endpoint)
         self._bill = bill
         self._now_ms = now_ms
@@ -74,9 +75,11 @@ class Adapter(ABC):
             async with bounded(engine, call, started) as seconds:
                 if on_text is not None:
                     return await self._streamed(engine, client, call, on_text, seconds)
-                body, _ = await plain(self.send(client, call, seconds))
+                body, said = await plain(self.send(client, call, seconds))
+                self._hear(engine, said)
                 return body
         except sdk.APIStatusError as e:
+            self._hear(engine, e.response.headers)
             raise self._failed(engine, e) from e
         except (sdk.APITimeoutError, TimeoutException) as e:
             raise ModelError("timeout", f"{engine}: no reply in time.", spent=True) from e
@@ -96,6 +99,7 @@ class Adapter(ABC):
         on_text("")
         parts = self.assembly(call, on_text)
         stream = await self.stream(client, call, seconds)
+        self._hear(engine, stream.response.headers)
         stalled = False
         try:
             events = aiter(stream)
@@ -116,6 +120,10 @@ class Adapter(ABC):
         if body is None:
             raise ModelError("unavailable", f"{engine}: the stream broke off without a stop reason.", spent=True)
         return body
+
+    def _hear(self, engine: str, headers: Mapping[str, str]) -> None:
+        if self.heard is not None:
+            self.heard(engine, headers)
 
     async def ready(self, model: str) -> None:
         """See Provider."""

@@ -117,7 +117,11 @@ class Asker:
             left_usd=self.gate.left_usd(),
         )
         bounded = call if limits.left_usd is not None else None
-        candidates = [c for rung in dict.fromkeys(rungs) for c in self.models.candidates(rung, limits.now_ms, bounded)]
+        candidates = [
+            c
+            for rung in dict.fromkeys(rungs)
+            for c in self.models.candidates(rung, limits.now_ms, bounded, limits.left_usd)
+        ]
         chosen = route.pick(candidates, rungs, limits, rejected=rejected, lost=lost)
         self.passed = chosen.passed
         return chosen
@@ -125,11 +129,8 @@ class Asker:
     def _unavailable(self, chosen: Pick) -> ModelError | None:
         if not chosen.passed:
             return None
-        kind: Kind = "unavailable" if chosen.free_at_ms is not None else "budget" if self._is_budget() else "timeout"
+        kind: Kind = "unavailable" if chosen.free_at_ms is not None else "over_budget" if chosen.short else "timeout"
         return ModelError(kind, f"No model can be asked: {', '.join(chosen.passed)}.")
-
-    def _is_budget(self) -> bool:
-        return self.gate.left_usd() is not None
 
     async def _rested(self, chosen: Pick, rests: int) -> bool:
         """Waits until the first model is free again; False if that does not pay."""

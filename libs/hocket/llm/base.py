@@ -29,7 +29,7 @@ Kind = Literal[
     "truncated",
     "malformed",
     "bad_request",
-    "budget",
+    "over_budget",
 ]
 RETRYABLE: frozenset[Kind] = frozenset({"rate_limited", "overloaded", "unavailable", "timeout"})
 QUALITY: frozenset[Kind] = frozenset({"refused", "truncated", "malformed"})
@@ -37,6 +37,9 @@ QUALITY: frozenset[Kind] = frozenset({"refused", "truncated", "malformed"})
 
 OnText = Callable[[str], None]
 """Takes the reply's readable text while it comes, piece by piece. Must return at once."""
+
+
+OnHeaders = Callable[[str, Mapping[str, str]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,8 @@ class Provider(Protocol):
     """One way to reach models. Safe for any number of calls at once."""
 
     name: str
+    heard: OnHeaders | None
+    """Gets the headers of every reply, with provider/model."""
 
     async def call(self, call: ModelCall, on_text: OnText | None = None) -> ModelReply:
         """Makes one call, once: retries are the caller's. With `on_text` the reply is streamed.

@@ -37,6 +37,9 @@ class Entry(BaseModel):
     effort: str | None = None
     thinking: str | None = None
     thinking_tokens: int = Field(0, ge=0)
+    chars_per_token: float = Field(1.0, ge=1)
+    rpm: int | None = Field(None, ge=1)
+    tpm: int | None = Field(None, ge=1)
     input_usd: Usd | None = None
     cached_usd: Usd | None = None
     cache_write_usd: Usd | None = None

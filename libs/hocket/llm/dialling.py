@@ -11,7 +11,7 @@ from hocket.core import hedge
 from hocket.core.breaker import Ending
 from hocket.llm.base import ModelCall, ModelError, ModelReply, OnText
 from hocket.llm.catalogue import Entry
-from hocket.llm.gate import Bound, Gate, bound_of, estimate_of, nothing_of
+from hocket.llm.gate import Bound, Gate, bound_of, estimate_of, nothing_of, within
 from hocket.llm.models import Models
 from hocket.llm.wire import MAX_CALL_MS
 from hocket.runtime import metrics
@@ -62,8 +62,9 @@ class Dial:
         good one, which the caller judges. A call that is cancelled is settled at its bound."""
         engine, vitals = entry.engine, self.models.vitals
         await self._ready(entry)
+        call = within(entry, call, self.gate.left_usd(), at_ms=self.now_ms())
         bound = bound_of(entry, call, at_ms=self.now_ms())
-        await self.gate.enter(bound)
+        await self._entered(entry, bound)
         started = self.now_ms()
         if not vitals.admits(engine, started):  # the gate may have let us wait
             self.gate.leave(bound, nothing_of(entry))
@@ -88,6 +89,18 @@ class Dial:
         self._settle(bound, reply.usage)
         metrics.CALLS.labels(engine, "completed").inc()
         return reply, entry, started
+
+    async def _entered(self, entry: Entry, bound: Bound) -> None:
+        """Past the gate, which may let the call wait for the provider's rate: to the task's deadline at most."""
+        started = self.now_ms()
+        left = None if self.deadline_ms is None else max(0, self.deadline_ms - started) / 1000
+        try:
+            async with asyncio.timeout(left):
+                await self.gate.enter(bound)
+        except TimeoutError as e:
+            said = f"{entry.engine}: not called, the provider's rate left no room before the deadline."
+            self.ledger.add(entry.engine, "timeout", said, started, self.now_ms())
+            raise ModelError("timeout", said) from e
 
     async def _ready(self, entry: Entry) -> None:
         started = self.now_ms()

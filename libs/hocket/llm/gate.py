@@ -1,20 +1,23 @@
 """The gate in front of every call: it is asked with an upper bound, and told what the call really used.
 
-Budgets and rate limits stand behind it. The gate here lets everything pass.
+Budgets and rate limits stand behind it (hocket.llm.purse). The gate here lets everything pass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hocket.contracts.records import Usage
+from hocket.core.tokens import most_tokens
 from hocket.llm.base import ModelCall
 from hocket.llm.catalogue import Entry
 from hocket.llm.prices import Tokens, cost_usd, usage_of
 
 _FRAME_TOKENS = 1_024
 """Around system, prompt and tool: roles, marks, and what providers add to make a model call tools."""
+LEAST_PART = 0.25
+"""Of a specialty's output limit that a call may be lowered to when the money is short."""
 _IMAGE_TOKENS = 8_192
 """No picture that the workers send (4 MB at most) counts more at either provider."""
 
@@ -40,7 +43,7 @@ class Gate(Protocol):
     async def enter(self, bound: Bound) -> None:
         """Returns when the call may begin, having set aside its bound; may wait for a rate limit.
 
-        Raises ModelError `budget` when it may not begin at all. Every call that was let in is reported to `leave`.
+        Raises ModelError `over_budget` when it may not begin at all. Every call that was let in is reported to `leave`.
         """
 
     def leave(self, bound: Bound, usage: Usage) -> None:
@@ -62,9 +65,9 @@ class OpenGate:
 
 
 def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
-    """The most that the call can use at this model. A token is at least one byte of UTF-8, so bytes bound tokens."""
-    sent = len(call.system.encode()) + len(call.prompt.encode()) + len(str(call.tool_schema).encode())
-    sent += len(call.tool_name) + len(call.tool_description.encode())
+    """The most that the call can use at this model; hocket.core.tokens says how text is counted."""
+    texts = (call.system, call.prompt, str(call.tool_schema), call.tool_name, call.tool_description)
+    sent = sum(most_tokens(text, entry.chars_per_token) for text in texts)
     tokens = Tokens(
         input=sent + _FRAME_TOKENS + _IMAGE_TOKENS * len(call.images),
         output=min(entry.output_limit, call.max_output_tokens + entry.thinking_tokens),
@@ -81,6 +84,22 @@ def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
         output_tokens=tokens.output,
         cost_usd=max(known) if len(known) == len(prices) else None,
     )
+
+
+def within(entry: Entry, call: ModelCall, left_usd: float | None, *, at_ms: int) -> ModelCall:
+    """The call with its output limit lowered to what is left, down to LEAST_PART of it; unchanged if that is not enough
+    (or not needed). Most replies stay far below their limit, and a reply that is cut counts as a failed one."""
+    full = bound_of(entry, call, at_ms=at_ms).cost_usd
+    if left_usd is None or full is None or full <= left_usd:
+        return call
+    short = replace(call, max_output_tokens=int(call.max_output_tokens * LEAST_PART))
+    least = bound_of(entry, short, at_ms=at_ms).cost_usd
+    if least is None or least >= left_usd or least >= full:
+        return call
+    more = (left_usd - least) / (full - least) * (call.max_output_tokens - short.max_output_tokens)
+    fitted = replace(call, max_output_tokens=short.max_output_tokens + int(more))
+    most = bound_of(entry, fitted, at_ms=at_ms).cost_usd
+    return fitted if most is not None and most <= left_usd else short
 
 
 def estimate_of(entry: Entry, bound: Bound, *, started_ms: int, ended_ms: int) -> Usage:

@@ -14,7 +14,8 @@ from hocket.llm.anthropic import BASE_URL as ANTHROPIC_URL
 from hocket.llm.anthropic import Anthropic
 from hocket.llm.base import ModelCall, ModelReply, OnText, Provider
 from hocket.llm.catalogue import CatalogueError, Entry, load_catalogue, priced
-from hocket.llm.gate import bound_of
+from hocket.llm.gate import bound_of, within
+from hocket.llm.limits import Rates, limits_of
 from hocket.llm.openai import BASE_URL as OPENAI_URL
 from hocket.llm.openai import OpenAI
 from hocket.llm.prices import Tokens, usage_of
@@ -40,6 +41,8 @@ class Models:
     entries: Sequence[Entry] = field(default_factory=load_catalogue)
     tuning: Tuning = field(default_factory=Tuning)
     vitals: Vitals = field(default_factory=Vitals)
+    limits: Mapping[str, Rates] = field(default_factory=dict)
+    """Requests and tokens a minute that are set, by provider or provider/model."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, *, now_ms: Callable[[], int] = clock.now_ms) -> Models:
@@ -61,7 +64,13 @@ class Models:
                 bill = _biller(name, entries)
                 found[name] = _TYPES[name](endpoint, bill=bill, now_ms=now_ms, stall_ms=tuning.stall_ms)
         vitals = Vitals(rules=tuning.rules)
-        return cls(providers=found, entries=entries, tuning=tuning, vitals=vitals)
+        limits = limits_of(env, entries)
+        return cls(providers=found, entries=entries, tuning=tuning, vitals=vitals, limits=limits)
+
+    def listen(self, heard: Callable[[str, Mapping[str, str]], None]) -> None:
+        """Hands the headers of every reply, errors included, to `heard`, with provider/model. It must not block."""
+        for provider in self.providers.values():
+            provider.heard = heard
 
     def __bool__(self) -> bool:
         """Whether any provider can be called."""
@@ -75,11 +84,15 @@ class Models:
         """The entry of provider/model. Raises KeyError when the catalogue has none."""
         return {e.engine: e for e in self.entries}[engine]
 
-    def candidates(self, alias: str, now_ms: int, call: ModelCall | None = None) -> tuple[Candidate, ...]:
-        """The models an alias means, as the router wants to see them; with `call`, what it would cost at most."""
-        return tuple(self._candidate(e, now_ms, call) for e in self.choices(alias))
+    def candidates(
+        self, alias: str, now_ms: int, call: ModelCall | None = None, left_usd: float | None = None
+    ) -> tuple[Candidate, ...]:
+        """The models an alias means, as the router wants to see them; with `call`, what it would cost at most when it
+        keeps within `left_usd` as far as it can."""
+        return tuple(self._candidate(e, now_ms, call, left_usd) for e in self.choices(alias))
 
-    def _candidate(self, entry: Entry, now_ms: int, call: ModelCall | None) -> Candidate:
+    def _candidate(self, entry: Entry, now_ms: int, call: ModelCall | None, left_usd: float | None) -> Candidate:
+        call = within(entry, call, left_usd, at_ms=now_ms) if call is not None else None
         pace = self.vitals.pace(entry.engine)
         known = pace.count >= KNOWN
         return Candidate(

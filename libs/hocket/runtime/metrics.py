@@ -136,6 +136,19 @@ PROVIDER_BLOCKED = Counter(
     "Check the key, raise the limit.",
     ("provider", "kind"),
 )
+BOUND_EXCEEDED = Counter(
+    "hocket_model_bound_exceeded",
+    "Calls under a cap that cost more than the upper bound that was set aside. Any: the model's tokenizer cuts finer "
+    "than expected; lower its chars_per_token in HOCKET_MODELS.",
+    ("engine",),
+)
+RATE_WAITS = Histogram(
+    "hocket_rate_wait_seconds",
+    "How long calls waited for the fleet's part of a provider's rate. Rising: the limit is reached; raise it with the "
+    "provider, and in HOCKET_LIMITS.",
+    ("account",),
+    buckets=SECONDS_BOUNDS,
+)
 HEDGES = Counter(
     "hocket_model_hedges",
     "Slow calls that were doubled (begun), and how many of the second ones were first (won). Few won: they only cost.",

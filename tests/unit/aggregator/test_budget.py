@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hocket.contracts.records import Usage
 from services.aggregator.budget import held, rest, spent
 from services.aggregator.row import Row
-from tests.support.join_parts import PLAIN, Talk, broke, done, plan, request, running, task
+from tests.support.join_parts import PLAIN, Talk, broke, done, grant, plan, request, running, task
 
-CAPS = replace(PLAIN, cost_caps=True)
+CAPS = PLAIN
 FAN = (task("a"), task("b"), task("c"), task("z", "a", "b", "c"))
 
 
@@ -25,11 +25,6 @@ def capped(*tasks: Any, cap: float = 8.0, world: Any = CAPS) -> Talk:
 def row_of(talk: Talk) -> Row:
     assert talk.row is not None
     return talk.row
-
-
-def test_a_cap_is_refused_while_workers_do_not_keep_their_shares() -> None:
-    talk = Talk()(100, request(policy={"max_cost_usd": 1.0}))
-    assert talk.answer.error.kind == "not_supported"
 
 
 def test_parallel_tasks_get_parts_of_one_rest_and_the_last_is_not_left_without() -> None:
@@ -74,9 +69,8 @@ def test_nothing_is_begun_with_nothing_left() -> None:
     assert (talk.answer.status, talk.answer.error.message) == ("partial", "z: the request's budget is spent")
 
 
-@pytest.mark.parametrize("world", [PLAIN, CAPS])
-def test_without_a_cap_there_are_no_shares(world: Any) -> None:
-    assert [t.budget_usd for t in running(*FAN, world=world).tasks] == [None] * 3
+def test_without_a_cap_there_are_no_shares() -> None:
+    assert [t.budget_usd for t in running(*FAN).tasks] == [None] * 3
 
 
 @given(
@@ -98,3 +92,44 @@ def test_spent_held_and_rest_never_exceed_the_cap(events: list[tuple[str, str, f
         if row.phase == "running":
             left = rest(row)
             assert left is not None and abs(spent(row) + held(row) + left - 8.0) < 1e-9
+
+
+def test_a_share_that_was_too_small_is_tried_once_more_with_all_that_is_left_and_without_what_is_optional() -> None:
+    talk = capped(task("a"), task("b"), task("o", "b", optional=True), task("z", "a", "b", "o"))
+    assert [t.budget_usd for t in talk.tasks] == [2.0, 2.0]
+    talk(200, done("b", cost=0.5))
+    assert [(t.task_id, t.budget_usd) for t in talk.tasks] == [("o", 2.75)]
+    talk(300, broke("a", kind="over_budget", cost=0.0))
+    assert [(t.task_id, t.attempt, t.budget_usd) for t in talk.tasks] == [("a", 2, 4.75)]
+    assert talk(400, done("a", attempt=2, cost=1.0)).dispatched == []
+    talk(500, broke("a", kind="over_budget", attempt=2, cost=0.0))
+    assert talk.dropped == ["duplicate_result"]
+
+
+def test_an_optional_task_that_has_not_begun_is_done_without() -> None:
+    talk = capped(task("a"), task("b"), task("o", "b", optional=True), task("z", "a", "b", "o"))
+    talk(200, broke("a", kind="over_budget", cost=0.0))
+    assert [(t.task_id, t.budget_usd) for t in talk.tasks] == [("a", 6.0)]
+    talk(300, done("b", cost=0.1))(400, done("a", attempt=2, cost=0.1))
+    assert talk.dispatched == ["z"]
+    answer = talk(500, done("z", cost=0.1)).answer
+    assert answer.status == "completed"
+    assert [(x.what, "budget is short" in x.why) for x in answer.receipt.left_out] == [("o", True)]
+
+
+def test_with_nothing_more_to_give_the_answer_is_partial() -> None:
+    talk = capped(task("a"), task("z", "a"))(200, done("a", cost=7.0))
+    talk(300, broke("z", kind="over_budget", cost=0.0))
+    assert (talk.answer.status, talk.answer.error.kind) == ("partial", "over_budget")
+    receipt = talk.answer.receipt
+    assert (receipt.max_cost_usd, receipt.spent_usd, receipt.reserved_usd) == (8.0, 7.0, 0.0)
+    assert [t.budget_usd for t in receipt.tasks] == [4.0, 1.0]
+
+
+def test_what_a_tenants_day_gave_is_the_requests_cap() -> None:
+    world = replace(PLAIN, tenant_caps={"default": 20.0})
+    talk = Talk(world=world)(100, request())
+    assert [(c.amount, json.loads(c.detail)) for c in talk.asked] == [(0.2, {"limit_usd": 20.0, "at_most": True})]
+    talk(200, grant("r/reserve", account="tenant/default", amount=0.5))
+    assert row_of(talk).cap_usd == 0.5
+    assert [t.budget_usd for t in talk.tasks] == [0.1]

@@ -198,7 +198,6 @@ def test_an_unsound_plan_ends_the_request_with_the_reason(bad: Plan, word: str) 
         ({"workflow": "nope"}, "unknown_workflow", "there are: invoice"),
         ({"text": "", "attachments": ()}, "invalid_request", "neither text nor attachments"),
         ({"policy": Policy(priority=11)}, "invalid_request", "0 to 9"),
-        ({"policy": Policy(max_cost_usd=1.0)}, "not_supported", "max_cost_usd"),
         ({"policy": Policy(max_cost_usd=0.0)}, "invalid_request", "more than 0"),
         ({"session_id": "s" * 101}, "invalid_request", "session_id"),
         ({"tenant": "t" * 101}, "invalid_request", "tenant"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,14 @@ from hocket.contracts.records import AccountCommand, Grant
 from services.aggregator import leases
 from services.aggregator.leases import FORGET_MS, LEASE_MS, WANTING_MS, WINDOW_MS, Provider
 from services.aggregator.remembering import MalformedCommand
+
+
+@pytest.fixture(autouse=True, scope="module")
+def whole_minutes() -> Iterator[None]:
+    """The minute's laws alone: what smooths within it has tests of its own at the end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leases, "SMOOTH_MS", WINDOW_MS + LEASE_MS)
+        yield
 
 
 def command(asker: str, action: str, amount: float = 0.0, number: int = 0, **detail: Any) -> AccountCommand:
@@ -134,3 +143,49 @@ def test_no_minute_ever_holds_more_than_the_limit(asks: list[tuple[str, int, int
         assert sum(json.loads(g.detail)["tokens"] for g in counting) <= tpm
         assert provider is not None
         assert len(provider.leases) <= 1_025
+
+
+def test_what_ran_out_is_given_back_before_what_may_still_be_used() -> None:
+    """What has been started by a lease must count until its own minute is over."""
+    provider, _ = lease(known(rpm=10), "w1", 4, 0)
+    provider, _ = lease(provider, "w1", 4, 2_900, number=1)
+    provider, _ = leases.step(provider, command("w1", "release", 3), LEASE_MS)
+    assert provider is not None
+    assert [(x.requests, x.until) for x in provider.leases] == [
+        (1, LEASE_MS + WINDOW_MS),
+        (4, 2_900 + LEASE_MS + WINDOW_MS),
+    ]
+
+
+def smooth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "SMOOTH_MS", 2_000)
+
+
+def test_a_minute_is_not_used_up_in_its_first_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    smooth(monkeypatch)
+    provider, first = lease(known(rpm=630), "w1", 100, 0)
+    assert first.amount == 28
+    provider, refused = lease(provider, "w2", 100, 500)
+    assert json.loads(refused.detail)["retry_after_ms"] == 1_500
+    provider, second = lease(provider, "w1", 100, 2_000, number=1)
+    assert second.amount == 14, "half of it is kept for the one who waits"
+
+
+def test_a_request_larger_than_a_slice_of_tokens_gets_through_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    smooth(monkeypatch)
+    provider, grant = lease(known(tpm=4_500), "w1", 3, 0, tokens=3_000)
+    assert (grant.amount, json.loads(grant.detail)) == (1, {"tokens": 1_000})
+    assert not lease(provider, "w1", 1, 1_000, number=1, tokens=1_000)[1].granted
+
+
+def test_many_who_want_more_use_nearly_all_of_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    smooth(monkeypatch)
+    provider: Provider | None = known(rpm=600)
+    granted: list[tuple[int, float]] = []
+    for now in range(0, 300_000, 100):
+        asker, number = f"w{now // 100 % 10}", now
+        provider, grant = lease(provider, asker, 5, now, number=number)
+        granted.append((now, grant.amount))
+    for start in range(70_000, 230_000, 5_000):
+        used = sum(n for at, n in granted if start <= at < start + WINDOW_MS)
+        assert 0.93 * 600 <= used <= 600

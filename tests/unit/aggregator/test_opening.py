@@ -80,13 +80,15 @@ def test_a_tenants_budget_is_reserved_and_settled_with_what_it_cost() -> None:
     talk = Talk(world=CAPPED)(100, request(workflow="flow"))
     [reserved] = talk.asked
     assert (reserved.account_id, reserved.action, reserved.amount) == ("tenant/default", "reserve", 0.5)
-    assert json.loads(reserved.detail) == {"limit_usd": 5.0}
-    talk(200, grant("r/reserve", account="tenant/default"))(300, done("z", cost=0.125))
+    assert json.loads(reserved.detail) == {"limit_usd": 5.0, "at_most": True}
+    talk(200, grant("r/reserve", account="tenant/default", amount=0.5))(300, done("z", cost=0.125))
     assert [(c.action, c.amount) for c in talk.asked] == [("settle", 0.125)]
 
 
 def test_unknown_prices_settle_what_was_reserved() -> None:
-    talk = Talk(world=CAPPED)(100, request(workflow="flow"))(200, grant("r/reserve", account="tenant/default"))
+    talk = Talk(world=CAPPED)(100, request(workflow="flow"))(
+        200, grant("r/reserve", account="tenant/default", amount=0.5)
+    )
     assert [c.amount for c in talk(300, done("z", cost=None)).asked] == [0.5]
 
 

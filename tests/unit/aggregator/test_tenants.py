@@ -126,3 +126,13 @@ def test_the_budget_is_never_exceeded(moves: list[tuple[str, int, int, float, in
         again, second = tenants.step(tenant, asked, now)
         assert again == tenant
         assert second == grants
+
+
+def test_who_takes_what_is_left_gets_less_and_nothing_only_when_the_day_is_used_up():
+    detail = json.dumps({"limit_usd": LIMIT, "at_most": True})
+    asked = [command(f"r{n}", "reserve", 7.0).model_copy(update={"detail": detail}) for n in range(3)]
+    tenant, [first] = tenants.step(None, asked[0], 1)
+    tenant, [second] = tenants.step(tenant, asked[1], 2)
+    tenant, [third] = tenants.step(tenant, asked[2], 3)
+    assert [(g.granted, g.amount) for g in (first, second, third)] == [(True, 7.0), (True, 3.0), (False, 0.0)]
+    assert tenant is not None and tenant.committed == LIMIT

@@ -28,13 +28,14 @@ def test_a_full_wish_becomes_a_request(settings: Settings, tmp_path: Path) -> No
         priority=9,
         session="claim-7",
         on_busy="enqueue",
+        max_cost=0.25,
     )
     request = build_request(wish, settings, request_id="r", now_ms=NOW)
     assert (request.request_id, request.tenant, request.workflow) == ("r", "acme", "complaint-triage")
     assert request.constants == {"country": "DE", "formula": "a=b"}
     assert request.policy.model_dump() == {
         "strategy": "fast",
-        "max_cost_usd": None,
+        "max_cost_usd": 0.25,
         "deadline": NOW + 1500,
         "priority": 9,
         "on_busy": "enqueue",
@@ -55,6 +56,7 @@ def test_without_a_timeout_there_is_no_deadline(settings: Settings) -> None:
         (Wish(), "nothing is asked"),
         (Wish(text="  "), "nothing is asked"),
         (Wish(text="x", constants=["=1"]), "key=value"),
+        (Wish(text="x", max_cost=0.0), "--max-cost"),
         (Wish(text="x", files=[Path("/no/such")]), "/no/such"),
         (Wish(text="x", on_busy="replace"), "--session"),
         (Wish(text="x", session=""), "1 to 200 bytes"),

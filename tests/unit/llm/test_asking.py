@@ -154,7 +154,7 @@ class Purse:
 
     async def enter(self, bound: Any) -> None:
         if bound.cost_usd > self.usd:
-            raise ModelError("budget", "nothing left")
+            raise ModelError("over_budget", "nothing left")
         self.usd -= bound.cost_usd
         self.log.append(("enter", bound.cost_usd))
 
@@ -178,7 +178,7 @@ async def test_what_the_budget_does_not_cover_is_not_called() -> None:
     scene.asker.gate = Purse(0.000001)
     error = await scene.climb("small", "middle")
     assert isinstance(error, ModelError)
-    assert error.kind == "budget"
+    assert error.kind == "over_budget"
     assert "left)" in error.message
     assert scene.providers[0].calls == []
 

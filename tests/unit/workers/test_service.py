@@ -17,6 +17,7 @@ from hocket.contracts.topics import Topics
 from hocket.core.work import BadInput, Work
 from hocket.kafka.log import TooLarge
 from hocket.kafka.runtime import Delivery, Outgoing
+from hocket.llm.gate import Gate
 from services.workers.engine import Outcome
 from services.workers.question import question_of
 from services.workers.service import Worker, work_of
@@ -51,6 +52,7 @@ class Engines:
         strategy: str,
         deadline_ms: int | None,
         on_text: Callable[[str], None],
+        gate: Gate,
     ) -> Outcome:
         self.seen.append((work, strategy, deadline_ms))
         for piece in self.streams:

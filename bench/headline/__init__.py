@@ -1,0 +1,1 @@
+"""The two headline figures, cost and latency, on a simulated provider: `python -m bench.headline`."""

@@ -1,0 +1,45 @@
+"""Several worker processes share a provider's limit; its own log is the oracle. Long form: bench.governor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from hocket.contracts.records import AccountCommand
+from hocket.contracts.topics import Topics
+from hocket.runtime.settings import Settings
+from tests.support.governed import Limited, governed
+from tests.support.kafka import read
+
+pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
+
+
+async def test_three_processes_keep_one_limit_and_give_back_what_they_do_not_use(
+    settings: Settings, topics_ready: Topics, tmp_path: Path
+) -> None:
+    limited = Limited(600, reply_s=0.05)
+    async with governed(
+        settings, topics_ready, tmp_path, limited, HOCKET_LIMITS='{"anthropic": {"rpm": 600}}'
+    ) as fleet:
+        for _ in range(3):
+            fleet.add_worker()
+        feeding = asyncio.create_task(fleet.feed(40))
+        end = time.monotonic() + 60
+        while len(limited.let_in) < 30 and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await asyncio.sleep(8)
+        started = sum(t > began for t in limited.let_in)
+        feeding.cancel()
+    assert limited.refused == []
+    # 10 a second is the limit; 1.4 times that may be granted for a while, and a lease's worth comes before.
+    assert 40 <= started <= 10 * 8 * 1.4 + 30
+    said = await read(
+        settings, topics_ready.accounts, AccountCommand, until=lambda c: any(x.action == "release" for x in c)
+    )
+    assert {c.account_id for c in said} == {"provider/anthropic"}
+    assert len({c.asker for c in said}) == 3
+    assert {c.action for c in said} == {"lease", "release"}
