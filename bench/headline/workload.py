@@ -11,7 +11,7 @@ from typing import Any
 from bench.headline.world import World
 from bench.invoice_facts import SCORING, Facts, invent
 from bench.invoice_pages import document_of
-from bench.sentiment import FRESH
+from bench.sentiment import PARTS
 from hocket.core.work import Document
 
 KINDS = ("extraction", "summarisation", "sentiment", "research", "analysis", "writing", "code")
@@ -86,7 +86,7 @@ def workload(world: World) -> tuple[Asked, ...]:
     said = world["workload"]
     dice = random.Random(said["seed"])
     invoices = (f for f in (invent(seed) for seed in SCORING) if f.medium in ("text", "docx"))
-    reviews = [line.split("\t") for line in FRESH.read_text("utf-8").splitlines()]
+    reviews = [line.split("\t") for line in PARTS["fresh"].read_text("utf-8").splitlines()]
     makers = {
         "invoice": lambda n: _invoice(n, next(invoices)),
         "review": lambda n: _review(n, dice, reviews),

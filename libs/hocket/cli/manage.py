@@ -1,4 +1,4 @@
-"""The commands about topics, specialties and workflows. As in `hocket.cli.app`, the work is imported when it is done."""
+"""The commands about topics, specialties and workflows. As in `hocket.cli.app`, the work is imported when it runs."""
 
 from __future__ import annotations
 
