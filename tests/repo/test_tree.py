@@ -119,7 +119,7 @@ def test_the_services_table_of_the_readme_is_that_of_topics_yaml(service: str) -
 
 
 def test_every_setting_in_the_readme_exists() -> None:
-    fields = {f"HOCKET_{n.upper()}" for n in Settings.model_fields} | {"HOCKET_DATA", "HOCKET_CACHE"}
+    fields = {f"HOCKET_{n.upper()}" for n in Settings.model_fields} | {"HOCKET_DATA", "HOCKET_CACHE", "HOCKET_LIMITS"}
     named = {v for row in _table("Configuration") for v in _code(row["variable"]) if v.startswith("HOCKET_")}
     assert named
     assert sorted(named - fields) == []
