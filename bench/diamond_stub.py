@@ -16,15 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hocket.kafka.control import ControlReader
-
 from hocket.contracts.claims import Blobs
 from hocket.contracts.records import Task, Usage
 from hocket.contracts.specialties import load_specialties
 from hocket.core.work import Work
 from hocket.kafka.aio import open_producer
+from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
-from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
+from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.runtime import Delivery, Runtime
 from hocket.llm.base import ModelCall, ModelReply
 from hocket.llm.catalogue import load_catalogue
@@ -135,9 +134,7 @@ async def serve(role: str, settings: Settings, stop: asyncio.Event, health: Heal
         )
         health.add("joined", lambda: runtime.joined)
         beats = Heartbeats([runtime], producer=producer, codec=codec, topics=topics, clock=now_ms)
-        cancel = cancel_in([runtime])
-        control = ControlReader(settings, topic=topics.control, codec=codec, on_cancel=cancel, clock=now_ms)
-        await host([runtime], beats, stop, control)
+        await host([runtime], beats, stop, listen([runtime], settings, topics, codec))
 
 
 if __name__ == "__main__":

@@ -314,6 +314,9 @@ async def test_every_shipped_specialty_can_be_asked_of_a_model(llmock: Any, api:
     for specialty in load_specialties().values():
         work = Work(task_id="t", specialty=specialty.name, instruction="Do it.", text="A text.")
         outcome = await engines.run(specialty, work, strategy="best", deadline_ms=now_ms() + 20_000)
+        if specialty.name == "research":  # its own check finds that no document holds what llmock has made up
+            assert "there is no document" in (outcome.error.message if outcome.error else "")
+            continue
         assert outcome.error is None, specialty.name
         assert (outcome.engine or "").startswith(f"{api}/"), specialty.name
         assert len(outcome.usage) == 1, f"{specialty.name}: fits at once"

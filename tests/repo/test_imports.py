@@ -71,3 +71,16 @@ def test_a_planted_violation_is_found(report: str, chain: str) -> None:
 
 def test_every_contract_is_broken_by_one_of_them(report: str) -> None:
     assert "0 kept, 8 broken" in report
+
+
+def test_what_only_benches_and_tests_import_is_still_there() -> None:
+    """mypy does not look there, and a bench is not run by the tests."""
+    code = (
+        "import importlib, pkgutil, bench, tests.support\n"
+        "for package in (bench, tests.support):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        if not module.name.endswith('__main__'):\n"
+        "            importlib.import_module(module.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)  # noqa: S603
+    assert done.returncode == 0, done.stderr[-2000:]

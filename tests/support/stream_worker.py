@@ -16,14 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hocket.kafka.control import ControlReader
-
 from hocket.contracts.claims import Blobs
 from hocket.contracts.specialties import Specialty, load_specialties
 from hocket.core.work import Work
 from hocket.kafka.aio import open_producer
+from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
-from hocket.kafka.heartbeat import Heartbeats, cancel_in, host
+from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.runtime import Runtime
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health
@@ -87,10 +86,7 @@ async def serve(settings: Settings, stop: asyncio.Event, health: Health) -> None
         )  # fmt: skip
         health.add("joined", lambda: runtime.joined)
         beats = Heartbeats([runtime], producer=producer, codec=codec, topics=topics, clock=now_ms)
-        control = ControlReader(
-            settings, topic=topics.control, codec=codec, on_cancel=cancel_in([runtime]), clock=now_ms
-        )
-        await host([runtime], beats, stop, control)
+        await host([runtime], beats, stop, listen([runtime], settings, topics, codec))
 
 
 if __name__ == "__main__":
