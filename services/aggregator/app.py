@@ -181,9 +181,12 @@ class Aggregator:
         """
         if self.application._state_manager.recovery_required:  # noqa: SLF001
             return []
+        # Quix makes its client when it is first asked for: asked by two threads at once it makes two, and may subscribe
+        # one of them and poll the other for ever.
+        client = self.application._consumer._inner_consumer  # noqa: SLF001
         try:
-            held = self.application._consumer.assignment()  # noqa: SLF001
-        except (RuntimeError, KafkaException):  # the consumer is closed, or not open yet
+            held = client.assignment() if client is not None else ()
+        except (RuntimeError, KafkaException):  # the client is closed
             return []
         inputs = (*self._inputs(), self._topics.accounts)
         return [f"{tp.topic}/{tp.partition}" for tp in held if tp.topic in inputs]

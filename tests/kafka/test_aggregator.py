@@ -163,3 +163,26 @@ async def kill_in_turn(services: list[Service], rng: random.Random) -> None:
         await asyncio.sleep(rng.uniform(0.5, 2))
         victim.start()
         await asyncio.sleep(5)
+
+
+async def test_looking_at_what_it_holds_before_it_runs_makes_no_client(
+    settings: Settings, topics_ready: Topics, tmp_path: Path
+) -> None:
+    """Quix makes its client when it is first asked for. Asked by the health page and the join at once, it made two, and
+    the join polled the one that was not subscribed: an aggregator that was up and never got a partition."""
+    from services.aggregator.admission import World
+    from services.aggregator.app import Aggregator
+
+    assert topics_ready.requests.startswith(settings.prefix)
+    specialties = frozenset(load_specialties())
+    made = await asyncio.to_thread(
+        lambda: Aggregator(
+            settings=settings,
+            codec=CODEC,
+            world=World(specialties=specialties, workflows={}),
+            state_dir=tmp_path,
+            count=lambda _event, _label: None,
+        )
+    )
+    assert (made.partitions(), made.owned()) == ([], frozenset())
+    assert not made.application._consumer.consumer_exists
