@@ -56,6 +56,8 @@ def acls(
         found[f"{_WORKER}-{name}"].append(_group(group(f"{_WORKER}-{name}")))
     found[MONITOR] += _monitor(wanted, specialties, group)
     found[CLIENT] += [Acl(resource="topic", name=n, pattern=p, operations=("Read",)) for n, p in replies]
+    # The command line looks whether the joined topics stand as the join needs them before it asks.
+    found[CLIENT] += [Acl(resource="topic", name=n, operations=("Describe",)) for n, s in wanted.items() if s.joined]
     # Broker settings, for the replication factor of new topics.
     found[TOPICS_JOB] = [Acl(resource="cluster", name="kafka-cluster", operations=("DescribeConfigs",))]
     found[TOPICS_JOB] += [
@@ -86,6 +88,8 @@ def _aggregator(
     inputs = [n for n, s in wanted.items() if s.joined and AGGREGATOR in set(s.consumers) - set(s.groupless)]
     everything = ("Create", "DescribeConfigs", "Read", "Write")
     return [
+        # At its start it waits until every topic of the installation stands.
+        *(Acl(resource="topic", name=n, operations=("Describe",)) for n in wanted),
         *(Acl(resource="topic", name=n, operations=("DescribeConfigs",)) for n in mine),
         *(Acl(resource="topic", name=n, operations=("Write",)) for n in inputs),
         *(Acl(resource="topic", name=n, pattern=p, operations=("DescribeConfigs", "Write")) for n, p in replies),

@@ -31,6 +31,14 @@ def test_a_worker_reads_its_own_tasks_and_writes_no_answers() -> None:
     assert {a.resource for a in RIGHTS["worker-code"]} == {"topic", "group"}
 
 
+def test_who_looks_at_all_topics_may_see_them() -> None:
+    """The aggregator waits for all topics at its start, the command line looks at the joined ones before it asks."""
+    seen = having("aggregator", "Describe") | having("aggregator", "Read") | having("aggregator", "Write")
+    assert set(TOPICS.all(SPECIALTIES)) <= seen
+    joined = {n for n, s in TOPICS.all(SPECIALTIES).items() if s.joined}
+    assert joined <= having("client", "Describe") | having("client", "Read") | having("client", "Write")
+
+
 def test_a_client_asks_and_reads_answers_without_any_group() -> None:
     assert having("client", "Write") == {"p-requests", "p-control"}
     assert having("client", "Read") == {"p-answers", "p-progress", "p-answers-*", "p-results-of-mine"}
