@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hocket.kafka.admin import apply_topics
+from hocket.kafka.admin import TopicsError, apply_topics, check_joined
 from hocket.runtime.settings import Settings
 from tests.kafka.test_admin import configs_of, create
 
@@ -27,3 +27,13 @@ async def test_settings_that_differ_are_set_on_demand_and_others_stay(broker: An
 
     left = await apply_topics(settings, [], alter_configs=True)
     assert [(c.topic, c.action) for c in left] == [(settings.prefix + "requests", "differs")]
+
+
+async def test_another_count_is_had_under_another_prefix_as_upgrading_says(broker: Any, settings: Settings) -> None:
+    await apply_topics(settings, ["extraction"])
+    wider = settings.model_copy(update={"partitions": 6})
+    with pytest.raises(TopicsError, match=r"HOCKET_PARTITIONS=4.*UPGRADING\.md"):
+        await apply_topics(wider, ["extraction"])
+    second = wider.model_copy(update={"prefix": f"v2-{settings.prefix}"})
+    assert {c.action for c in await apply_topics(second, ["extraction"])} == {"created"}
+    assert (await check_joined(settings), await check_joined(second)) == (4, 6)
