@@ -12,7 +12,7 @@ import typer
 from hocket import __version__
 from hocket.cli.base import Globals, Output, guarded, settings_of
 from hocket.cli.dlq import dlq_app
-from hocket.cli.manage import new_app, specialties_app, topics_app, workflows_app
+from hocket.cli.manage import acls, new_app, schemas_app, specialties_app, topics_app, workflows_app
 from hocket.cli.options import (
     BusyOption,
     ConstantOption,
@@ -45,6 +45,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(topics_app, name="topics")
+app.add_typer(schemas_app, name="schemas")
+app.command()(acls)
 app.add_typer(specialties_app, name="specialties")
 app.add_typer(workflows_app, name="workflows")
 app.add_typer(new_app, name="new")

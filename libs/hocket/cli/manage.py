@@ -11,7 +11,10 @@ import typer
 from hocket.cli.base import Output, guarded, settings_of
 from hocket.cli.options import OutputOption, SpecialtiesOption, WaitOption, WorkflowsOption, end
 
+RegistryOption = Annotated[str | None, typer.Option(help="Its URL; default: HOCKET_REGISTRY_URL.")]
+
 topics_app = typer.Typer(help="The topics on the broker.", no_args_is_help=True, rich_markup_mode=None)
+schemas_app = typer.Typer(help="Schemas in a schema registry.", no_args_is_help=True, rich_markup_mode=None)
 specialties_app = typer.Typer(help="The specialties that are installed.", rich_markup_mode=None)
 workflows_app = typer.Typer(help="The workflows that are installed.", rich_markup_mode=None)
 new_app = typer.Typer(help="Begin something of your own.", no_args_is_help=True, rich_markup_mode=None)
@@ -25,15 +28,29 @@ def topics_apply(
     partitions: Annotated[int | None, typer.Option(min=1, help="Of joined and task topics when they are made.")] = None,
     task_partitions: Annotated[int | None, typer.Option(min=1, help="Of task topics only; they may grow.")] = None,
     replication: Annotated[int | None, typer.Option(help="Replication factor; default: the broker's.")] = None,
+    alter_configs: Annotated[
+        bool,
+        typer.Option("--alter-configs", help="Set settings of existing topics that differ, unless records would go."),
+    ] = False,
     specialties: SpecialtiesOption = None,
     wait: WaitOption = 30.0,
     output: OutputOption = Output.text,
 ) -> None:
-    """Make what is missing and grow what may grow. Doing it again changes nothing."""
+    """Make what is missing and grow what may grow. Doing it again changes nothing.
+
+    Exit codes: 0 all as declared, 3 something differs that only its owner may change, 4 refused.
+    """
     from hocket.cli.topics import apply
 
     settings = settings_of(ctx, partitions=partitions, replication=replication, specialties=specialties)
-    end(asyncio.run(apply(settings, task_partitions=task_partitions, wait_seconds=wait, output=output)))
+    done = apply(
+        settings,
+        task_partitions=task_partitions,
+        alter_configs=alter_configs,
+        wait_seconds=wait,
+        output=output,
+    )
+    end(asyncio.run(done))
 
 
 @topics_app.command("list")
@@ -43,6 +60,70 @@ def topics_list(ctx: typer.Context, wait: WaitOption = 3.0, output: OutputOption
     from hocket.cli.topics import show
 
     end(asyncio.run(show(settings_of(ctx), wait_seconds=wait, output=output)))
+
+
+@topics_app.command("asyncapi")
+@guarded
+def topics_asyncapi(ctx: typer.Context, specialties: SpecialtiesOption = None) -> None:
+    """The installation's topics and records as an AsyncAPI 3 document (YAML)."""
+    from hocket.cli.topics import show_asyncapi
+
+    end(show_asyncapi(settings_of(ctx, specialties=specialties)))
+
+
+@schemas_app.command("register")
+@guarded
+def schemas_register(
+    ctx: typer.Context,
+    registry: RegistryOption = None,
+    specialties: SpecialtiesOption = None,
+    wait: WaitOption = 30.0,
+    output: OutputOption = Output.text,
+) -> None:
+    """Register what is missing. Exit code 1, and nothing registered, when a schema would break others."""
+    from hocket.cli.schemas import register
+
+    settings = settings_of(ctx, registry_url=registry, specialties=specialties)
+    end(register(settings, wait_seconds=wait, output=output))
+
+
+@schemas_app.command("check")
+@guarded
+def schemas_check(
+    ctx: typer.Context,
+    registry: RegistryOption = None,
+    specialties: SpecialtiesOption = None,
+    wait: WaitOption = 3.0,
+    output: OutputOption = Output.text,
+) -> None:
+    """Exit code 1, with every lack named, unless the registry has what this version writes. Changes nothing."""
+    from hocket.cli.schemas import check
+
+    end(check(settings_of(ctx, registry_url=registry, specialties=specialties), wait_seconds=wait, output=output))
+
+
+@guarded
+def acls(
+    ctx: typer.Context,
+    *,
+    service: Annotated[list[str] | None, typer.Option("--service", help="Only for this one; repeatable.")] = None,
+    principal_prefix: Annotated[str, typer.Option(help="Put before the service's name.")] = "User:hocket-",
+    command_config: Annotated[str | None, typer.Option(help="Passed to kafka-acls: how it logs in.")] = None,
+    specialties: SpecialtiesOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """What each service may do on the broker, and nothing more, as kafka-acls commands or JSON. Changes nothing."""
+    from hocket.cli.acls import show_acls
+
+    end(
+        show_acls(
+            settings_of(ctx, specialties=specialties),
+            principal_prefix=principal_prefix,
+            only=service or [],
+            command_config=command_config,
+            output=output,
+        )
+    )
 
 
 @specialties_app.callback(invoke_without_command=True)

@@ -11,10 +11,14 @@ from hocket.kafka.client import topics_of
 from hocket.runtime.settings import Settings
 
 
-async def apply(settings: Settings, *, task_partitions: int | None, wait_seconds: float, output: Output) -> int:
+async def apply(
+    settings: Settings, *, task_partitions: int | None, alter_configs: bool, wait_seconds: float, output: Output
+) -> int:
     """Makes the topics and tells what changed; exit code 3 when something stays that only its owner may change."""
     specialties = load_specialties(settings.specialties)
-    changes = await apply_topics(settings, specialties, task_partitions=task_partitions, wait_seconds=wait_seconds)
+    changes = await apply_topics(
+        settings, specialties, task_partitions=task_partitions, alter_configs=alter_configs, wait_seconds=wait_seconds
+    )
     if output is Output.json:
         print_json(
             {"bootstrap": settings.bootstrap, "prefix": settings.prefix, "changes": [asdict(c) for c in changes]}
@@ -29,9 +33,17 @@ async def apply(settings: Settings, *, task_partitions: int | None, wait_seconds
 
 def _sentence(change: Change) -> str:
     more = f" ({change.detail})" if change.detail else ""
-    if change.action == "differs":
+    if change.action in ("differs", "set"):
         return f"{change.topic}: {change.detail}"
     return f"{change.topic}: {change.action}, {change.partitions} partitions{more}"
+
+
+def show_asyncapi(settings: Settings) -> int:
+    """Prints the installation as an AsyncAPI document."""
+    from hocket.contracts.asyncapi import document, dump
+
+    print(dump(document(topics_of(settings), load_specialties(settings.specialties))), end="")
+    return COMPLETE
 
 
 async def show(settings: Settings, *, wait_seconds: float, output: Output) -> int:

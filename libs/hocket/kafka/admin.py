@@ -1,20 +1,22 @@
 """Topics on the broker: create what is missing, grow what may grow, refuse what would break the join.
 
-Decisions are pure (`decide`); the rest asks the broker and acts. Nothing is ever shrunk, deleted or reconfigured: where
-an existing topic differs in a way that only its owner may change, that is reported with the command that mends it.
+Decisions are pure (`decide`, and `topic_configs.differences`); the rest asks the broker and acts. Nothing is ever
+shrunk or deleted, and nothing reconfigured unless that is asked for: where an existing topic differs in a way that only
+its owner may change, that is reported with the command that mends it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hocket.contracts.topics import Topics, TopicSpec
 from hocket.kafka.client import aiokafka_options, topics_of
+from hocket.kafka.topic_configs import Difference, differences, set_configs, topic_configs
 from hocket.runtime.settings import Settings
 
 WAIT_SECONDS = 30.0
@@ -22,16 +24,7 @@ WAIT_SECONDS = 30.0
 _PAUSE_SECONDS = 0.3
 _REQUEST_SECONDS = 20.0
 
-COMPACTED = {
-    "cleanup.policy": "compact",
-    # Whoever starts reads such a topic from its beginning: it is kept close to one record a key, at little cost.
-    "segment.ms": "3600000",
-    "min.cleanable.dirty.ratio": "0.2",
-    "delete.retention.ms": "3600000",
-}
-"""Settings of a topic of which only the newest record of each key counts."""
-
-Action = Literal["created", "grown", "differs"]
+Action = Literal["created", "grown", "set", "differs"]
 
 
 class KafkaUnreachable(Exception):  # noqa: N818 - the name says what is the case
@@ -67,12 +60,14 @@ async def apply_topics(
     specialties: Iterable[str],
     *,
     task_partitions: int | None = None,
+    alter_configs: bool = False,
     wait_seconds: float = WAIT_SECONDS,
 ) -> list[Change]:
     """Makes the topics of an installation; doing it again changes nothing and returns nothing.
 
     `task_partitions` lets task topics have another (larger) count than `settings.partitions`; they may grow later,
-    joined topics may not. Returns once every topic has a leader. Retries while the broker comes up. Raises
+    joined topics may not. `alter_configs` sets the settings of existing topics that differ, except where that could
+    drop records. Returns once every topic has a leader. Retries while the broker comes up. Raises
     KafkaUnreachable after `wait_seconds` without one, TopicsError when the existing joined topics cannot serve these
     settings or Kafka refuses.
     """
@@ -85,7 +80,10 @@ async def apply_topics(
         await _create(client, wanted, [c for c in changes if c.action == "created"], replication)
         await _grow(client, [c for c in changes if c.action == "grown"])
         found = await _settled(client, wanted, counts)
-        return changes + await _config_differences(client, wanted, found)
+        differing = await _config_differences(client, wanted)
+        if alter_configs:
+            await _set(client, settings, wanted, [d for d in differing if not d.loses])
+    return changes + [_of(d, found[d.topic].partitions, done=alter_configs and not d.loses) for d in differing]
 
 
 async def list_topics(settings: Settings, *, wait_seconds: float = WAIT_SECONDS) -> list[TopicState]:
@@ -116,7 +114,7 @@ def joined_count(topics: Topics, found: Mapping[str, int]) -> int:
 
 _NEW_TOPICS = (
     "a request's row lives in the partition of its key, so the count is fixed when the topics are made. "
-    "Delete and make them again, or use a new HOCKET_PREFIX"
+    "Move to a new HOCKET_PREFIX with the other count, as UPGRADING.md shows"
 )
 
 
@@ -158,20 +156,6 @@ def decide(
             detail = f"should have {count} partitions; left as it is"
             changes.append(Change(topic=name, action="differs", partitions=found.partitions, detail=detail))
     return changes
-
-
-def topic_configs(spec: TopicSpec) -> dict[str, str]:
-    """The topic settings that a declaration asks for, as Kafka names them."""
-    configs = {"message.timestamp.type": "LogAppendTime"}
-    if spec.compacted:
-        configs |= COMPACTED
-    if spec.compacted and spec.expires:
-        configs["cleanup.policy"] = "compact,delete"
-    if spec.expires:
-        configs["retention.ms"] = str(spec.retention_ms)
-    if spec.max_message_bytes is not None:
-        configs["max.message.bytes"] = str(spec.max_message_bytes)
-    return configs
 
 
 @asynccontextmanager
@@ -299,22 +283,27 @@ async def _settled(client: Any, wanted: Mapping[str, TopicSpec], counts: Mapping
         await asyncio.sleep(0.05)
 
 
-async def _config_differences(
-    client: Any, wanted: Mapping[str, TopicSpec], found: Mapping[str, TopicState]
-) -> list[Change]:
+async def _config_differences(client: Any, wanted: Mapping[str, TopicSpec]) -> list[Difference]:
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
     resources = [ConfigResource(ConfigResourceType.TOPIC, n, topic_configs(s)) for n, s in wanted.items()]
-    have = _configs(await client.describe_configs(resources))
-    changes = []
-    for name in sorted(wanted):
-        asked = topic_configs(wanted[name])
-        other = {k: v for k, v in have.get(name, {}).items() if k in asked and v != asked[k]}
-        if other:
-            is_now = ", ".join(f"{k}={v}" for k, v in sorted(other.items()))
-            fix = ",".join(f"{k}={asked[k]}" for k in sorted(other))
-            detail = (
-                f"has {is_now}; kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {fix}"
-            )
-            changes.append(Change(topic=name, action="differs", partitions=found[name].partitions, detail=detail))
-    return changes
+    return differences(wanted, _configs(await client.describe_configs(resources)))
+
+
+async def _set(client: Any, settings: Settings, wanted: Mapping[str, TopicSpec], changes: Sequence[Difference]) -> None:
+    """Returns once the broker tells the new settings: it takes them a moment after it has agreed."""
+    refused = await asyncio.to_thread(set_configs, settings, changes)
+    if refused:
+        raise TopicsError(f"Kafka refuses to set topic settings: {'; '.join(refused)}")
+    give_up = time.monotonic() + _REQUEST_SECONDS
+    while left := set(changes) & set(await _config_differences(client, wanted)):
+        if time.monotonic() > give_up:
+            names = ", ".join(sorted(d.topic for d in left))
+            raise TopicsError(f"after {_REQUEST_SECONDS:.0f} s these topics do not have their settings yet: {names}")
+        await asyncio.sleep(0.05)
+
+
+def _of(difference: Difference, partitions: int, *, done: bool) -> Change:
+    d = difference
+    detail = f"{d.setting}={d.wanted}, was {d.found}" if done else d.sentence()
+    return Change(topic=d.topic, action="set" if done else "differs", partitions=partitions, detail=detail)

@@ -4,6 +4,7 @@ import pytest
 
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import TopicsError, TopicState, decide, joined_count, topic_configs
+from hocket.kafka.topic_configs import differences
 
 TOPICS = Topics("p-")
 WANTED = TOPICS.all(["extraction"])
@@ -68,3 +69,52 @@ def test_every_topic_is_ordered_by_the_brokers_clock() -> None:
     timers = topic_configs(WANTED["p-timers"])
     assert timers["cleanup.policy"] == "compact"
     assert "retention.ms" not in timers
+
+
+def found(**changed: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Settings as the broker tells them: as declared, but for these."""
+    stands = {n: topic_configs(s) | {"segment.bytes": "1073741824"} for n, s in WANTED.items()}
+    return stands | {f"p-{n.replace('_', '-')}": stands[f"p-{n.replace('_', '-')}"] | c for n, c in changed.items()}
+
+
+def test_topics_as_declared_do_not_differ() -> None:
+    assert differences(WANTED, found()) == []
+    swapped = found(handovers={"cleanup.policy": "delete,compact"})
+    assert differences(WANTED, swapped) == [], "the order of the policies says nothing"
+
+
+@pytest.mark.parametrize("topic", ["timers", "account-timers", "handovers"])
+def test_a_topic_that_should_be_compacted_and_is_not_may_be_set_right(topic: str) -> None:
+    (difference,) = differences(WANTED, found(**{topic.replace("-", "_"): {"cleanup.policy": "delete"}}))
+    assert (difference.topic, difference.setting, difference.loses) == (f"p-{topic}", "cleanup.policy", False)
+    assert "hocket topics apply --alter-configs" in difference.sentence()
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "value", "drops"),
+    [
+        ("requests", "cleanup.policy", "compact", True),
+        ("timers", "cleanup.policy", "compact,delete", False),
+        ("handovers", "cleanup.policy", "compact", True),
+        ("requests", "retention.ms", "-1", True),
+        ("requests", "retention.ms", str(30 * 86_400_000), True),
+        ("requests", "retention.ms", "3600000", False),
+        ("dead-letters", "max.message.bytes", "1048588", False),
+        ("dead-letters", "max.message.bytes", "4194304", True),
+        ("plans", "message.timestamp.type", "CreateTime", False),
+    ],
+)
+def test_only_what_drops_no_record_is_set(topic: str, setting: str, value: str, drops: bool) -> None:
+    (difference,) = differences(WANTED, found(**{topic.replace("-", "_"): {setting: value}}))
+    assert (difference.setting, difference.found, difference.loses) == (setting, value, drops)
+    assert f"--entity-name p-{topic} --add-config {setting}=" in difference.sentence()
+    assert ("drops records" in difference.sentence()) == drops
+
+
+def test_a_list_of_policies_is_quoted_as_kafkas_tool_wants_it() -> None:
+    (difference,) = differences(WANTED, found(handovers={"cleanup.policy": "delete"}))
+    assert "--add-config cleanup.policy=[compact,delete]" in difference.sentence()
+
+
+def test_a_setting_that_the_broker_hides_is_no_difference() -> None:
+    assert differences(WANTED, {}) == []
