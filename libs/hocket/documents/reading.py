@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from hocket.core.work import BadInput, Document, Work
 from hocket.documents.layout import Cell, Row, rows_of, rows_of_text, text_of
 from hocket.documents.scans import cells_of_pdf, cells_of_picture
+from hocket.documents.sheets import MEDIA_TYPES as WORKBOOKS
+from hocket.documents.sheets import sheets_text
 from hocket.documents.word import MEDIA_TYPE as WORD
 from hocket.documents.word import word_text
 
@@ -38,6 +40,8 @@ _SUFFIX = {
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".docx": WORD,
+    ".xlsx": WORKBOOKS[0],
+    ".xlsm": WORKBOOKS[1],
 }
 _PICTURES = ("image/png", "image/jpeg", "image/tiff")
 
@@ -92,11 +96,13 @@ def read(document: Document, depth: int = 0) -> list[Reading]:  # noqa: PLR0911 
         return [_plain(document.name, _tabbed(_decoded(document)), media_type)]
     if media_type == WORD:
         return [_plain(document.name, word_text(document), media_type)]
+    if media_type in WORKBOOKS:
+        return [_plain(document.name, sheets_text(document), media_type)]
     if media_type.startswith("text/"):
         return [_plain(document.name, _decoded(document), media_type)]
     raise BadInput(
         f"{document.name} is of type {media_type or 'unknown'}, which cannot be read here: "
-        "send text, HTML, mail (.eml), Word (.docx), PDF, PNG, JPEG or TIFF."
+        "send text, HTML, mail (.eml), Word (.docx), Excel (.xlsx), PDF, PNG, JPEG or TIFF."
     )
 
 
