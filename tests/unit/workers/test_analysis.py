@@ -240,3 +240,22 @@ def test_the_example_finds_the_typing_error() -> None:
         "column": "Umsatz", "row": 77, "value": 58240.0, "low": 0, "high": 0,
     }  # fmt: skip
     assert "Outlier: Umsatz in row 77 is 58,240.00 EUR" in found["text"]
+
+
+@pytest.mark.parametrize(
+    ("header", "text", "said"),
+    [
+        ("Date,Amount", "", False),
+        ("Date,Amount", "Wie war der Umsatz und was ist nicht in Ordnung?", True),
+        ("Rechnung,Datum,Betrag", "", True),
+        ("Facture,Montant,Échéance", "", True),
+        ("Name,Value", "xyzzy", False),
+    ],
+)
+def test_findings_say_that_they_are_worded_in_english_only(header: str, text: str, said: bool) -> None:
+    rows = "\n".join(",".join([str(n), *["7"] * header.count(",")]) for n in range(3))
+    document = csv(f"{header}\n{rows}\n")
+    found = run(Work(task_id="a", specialty="analysis", instruction="-", text=text, documents=(document,)))
+    assert found["language"] == "en"
+    assert ("The findings are worded in English only." in found["notes"]) == said
+    assert ("worded in English only" in found["text"]) == said
