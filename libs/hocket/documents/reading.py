@@ -1,8 +1,10 @@
 """Reading documents: from bytes of any supported kind to rows of text, the same shape for all of them."""
 
+import csv
 import email
 import email.message
 import email.policy
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -141,11 +143,14 @@ def _decoded(document: Document) -> str:
 
 
 def _tabbed(text: str) -> str:
-    """CSV with tabs for semicolons; one within quotes belongs to its cell."""
-    parts = text.split('"')
-    if len(parts) % 2 == 0:  # a quotation mark that is never closed is none
+    """CSV with tabs for semicolons; those and the line breaks within quotes belong to their cell."""
+    if text.count('"') % 2 or ";" not in text:  # a quotation mark that is never closed is none
         return text.replace(";", "\t")
-    return '"'.join(part.replace(";", "\t") if at % 2 == 0 else part for at, part in enumerate(parts))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
+    except csv.Error:  # a cell as long as a book
+        return text.replace(";", "\t")
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in rows)
 
 
 def _mail(document: Document, depth: int) -> Iterator[Reading]:
