@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from services.workers.texts import decoded
 MAX_COLUMNS = 200
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
 _DELIMITERS = (",", ";", "\t", "|")
+_DIVIDES = 0.5
+"""A character that divides fewer lines than this share of them is no delimiter beside another."""
 _HEADER_WITHIN = 20
 """In how many rows the header must stand: titles and dates may come before it."""
 
@@ -73,13 +76,19 @@ def _parsed(text: str, delimiter: str) -> list[tuple[Raw, ...]]:
 
 
 def _delimiter(text: str) -> str:
-    """The character that divides most lines into one and the same number of fields; of several, the most fields."""
+    """The character that divides most lines into one and the same number of fields; of several, the most fields.
+
+    A comma that only ever stands between digits is a decimal one, if another character divides the lines.
+    """
     sample = "\n".join(text.splitlines()[:200])
 
-    def fit(delimiter: str) -> tuple[float, int]:
+    decimal = re.search(r"(?<!\d),|,(?!\d)", sample) is None
+
+    def fit(delimiter: str) -> tuple[bool, float, int, float]:
         widths = Counter(len(row) for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row)
         width, times = max(((w, n) for w, n in widths.items() if w > 1), key=lambda pair: pair[1], default=(1, 0))
-        return (round(times / max(1, widths.total()), 1), width)
+        share = times / max(1, widths.total())
+        return (share >= _DIVIDES and not (decimal and delimiter == ","), round(share, 1), width, share)
 
     return max(_DELIMITERS, key=fit)
 

@@ -259,3 +259,17 @@ def test_findings_say_that_they_are_worded_in_english_only(header: str, text: st
     assert found["language"] == "en"
     assert ("The findings are worded in English only." in found["notes"]) == said
     assert ("worded in English only" in found["text"]) == said
+
+
+@pytest.mark.parametrize("header", ["Name;Betrag", "Betrag;Steuer"])
+@pytest.mark.parametrize("rows", [3, 19, 60])
+def test_a_decimal_comma_is_no_delimiter_however_many_rows_have_one(header: str, rows: int) -> None:
+    first = "Posten" if header.startswith("Name") else "1,50"
+    body = "\n".join([header, *(f"{first};2,25" for _ in range(rows))])
+    found = columns(analyse(csv(body)))
+    assert list(found) == header.split(";")
+    assert found[header.split(";")[1]]["total"] == 2.25 * rows
+
+
+def test_commas_between_digits_divide_when_nothing_else_does() -> None:
+    assert [c["count"] for c in columns(analyse(csv("1,2,3\n4,5,6\n"))).values()] == [2, 2, 2]
