@@ -106,7 +106,7 @@ class _Climb:
         self._needs: str | None = None
         self._failed: Error | None = None
         self._kept: Outcome | None = None
-        """Usable, but doubted: delivered when nothing better can be had."""
+        """Usable, but doubted, or less than was asked for: delivered when nothing better can be had."""
 
     async def run(self) -> Outcome:
         """Local rungs run here, one by one; a stretch of model rungs is climbed as one."""
@@ -153,6 +153,8 @@ class _Climb:
         if isinstance(error, NeedsModel):
             self._note("needs_model", str(error), started)
             self._needs = str(error)
+            if error.instead is not None and self._kept is None:
+                self._kept = self._delivered(error.instead, LOCAL, f"a lesser result ({error})")
         elif isinstance(error, EngineLost):
             self._lost(str(error), started)
         elif late:
@@ -168,6 +170,10 @@ class _Climb:
         try:
             output = self._engines.hooks.engine(self._specialty)(self._work)
             return output, self._faults(output)
+        except NeedsModel as e:
+            if e.instead is not None and (wrong := self._faults(dict(e.instead))):
+                raise ValueError(f"what it gives instead does not fit the record: {'; '.join(wrong)}") from e
+            raise
         except StopIteration as e:  # asyncio cannot carry it out of the thread: the task would wait for ever
             raise RuntimeError("StopIteration: next() found nothing") from e
 
@@ -235,7 +241,7 @@ class _Climb:
         if found.doubt is not None:
             self._kept = outcome
             return None
-        if key is not None and outcome.output is not None:
+        if key is not None and outcome.output is not None and not found.fallback:
             until = self._engines.now_ms() + 1000 * self._specialty.cache_seconds
             entry = Cached(engine=found.entry.engine, output=outcome.output, until_ms=until)
             await self._remember(key, entry)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hocket.contracts.specialties import load_specialties
-from hocket.core.work import Document, Work
+from hocket.core.work import Document, Input, Work
 from hocket.llm.models import Models
 from hocket.llm.schemas import faults
 from hocket.runtime.clock import now_ms
@@ -118,3 +118,46 @@ async def test_a_quote_that_no_document_holds_is_sent_back_and_the_mended_one_de
     assert [passage["quote"] for passage in outcome.output["passages"]] == ["three months"]
     assert len(provider.log) == 2
     assert "word for word" in str(provider.log[1])
+
+
+async def ran(name: str, strategy: str, *replies: Reply, **work: Any) -> tuple[Outcome, SimulatedProvider]:
+    """One task with Anthropic's models behind it."""
+    left = list(replies)
+    task = Work(task_id="t", specialty=name, instruction="Do it.", **work)
+    async with SimulatedProvider(lambda _: left.pop(0) if len(left) > 1 else left[0]) as provider:
+        engines = Engines(Models.from_env(provider.env("anthropic")), now_ms)
+        outcome = await engines.run(SPECIALTIES[name], task, strategy=strategy, deadline_ms=now_ms() + 20_000)
+        await engines.close()
+    return outcome, provider
+
+
+NEGATIVE = {"label": "negative", "score": -0.6, "intensity": "medium", "language": "en"}
+
+
+async def test_a_sentiment_that_the_lists_doubt_goes_to_a_model_and_a_plain_one_does_not() -> None:
+    facts = "The washing machine floods the bathroom."
+    doubted, provider = await ran("sentiment", "balanced", Reply(data=NEGATIVE | {"confidence": 0.9}), text=facts)
+    assert (doubted.text, len(provider.log)) == ("negative", 1)
+    assert [a.outcome for a in doubted.attempts] == ["doubted", "completed"]
+    assert "after local (doubted)" in (doubted.why or "")
+    plain, provider = await ran("sentiment", "balanced", Reply(data=NEGATIVE), text="I love it, it is excellent!")
+    assert (plain.text, plain.engine, provider.log) == ("positive", "local", [])
+
+
+async def test_a_sentiment_that_the_small_model_doubts_goes_to_the_next_rung() -> None:
+    facts = "The washing machine floods the bathroom."
+    unsure, sure = (Reply(data=NEGATIVE | {"confidence": c}) for c in (0.2, 0.9))
+    found, provider = await ran("sentiment", "balanced", unsure, sure, text=facts)
+    assert (found.text, len(provider.log)) == ("negative", 2)
+    assert len({a.engine for a in found.attempts}) == 3
+    alone, _ = await ran("sentiment", "balanced", Reply(data={"label": 7}), text=facts)
+    assert (alone.text, alone.engine) == ("neutral", "local"), "a doubted one is better than none"
+
+
+async def test_a_synthesis_of_several_texts_is_written_by_a_model_and_joined_only_without_one() -> None:
+    parts = tuple(Input(task_id=n, specialty="writing", output={"text": f"Part {n}."}) for n in "ab")
+    written, provider = await ran("synthesis", "balanced", Reply(data={"text": "Both."}), inputs=parts)
+    assert (written.text, len(provider.log)) == ("Both.", 1)
+    joined, _ = await ran("synthesis", "balanced", Reply(data={"txt": "?"}), inputs=parts)
+    assert joined.text == "## a\n\nPart a.\n\n## b\n\nPart b."
+    assert "a lesser result" in (joined.why or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -21,35 +22,68 @@ from tests.support.simulated import Reply, SimulatedProvider
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
-CHART = Path(__file__).parents[2] / "helm" / "hocket" / "values.yaml"
-PLAN = {"tasks": [{"id": "count", "specialty": "legal", "instruction": "Count.", "depends_on": []}]}
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm" / "hocket" / "values.yaml"
+HOWTO = ROOT / "docs" / "howto" / "new-specialty.md"
+HOCKET = str(Path(sys.executable).with_name("hocket"))
+PLAN = {"tasks": [{"id": "hear", "specialty": "tone", "instruction": "How does it sound?", "depends_on": []}]}
+FEW = 25
 
 
 def scaffold(folder: Path) -> Path:
-    """`hocket new specialty legal`, as a user calls it; returns the changed copy of the chart's values."""
+    """`hocket new specialty tone`, as a user calls it; returns the changed copy of the chart's values."""
     chart = folder / "values.yaml"
     shutil.copy(CHART, chart)
-    command = [
-        str(Path(sys.executable).with_name("hocket")),
-        "new",
-        "specialty",
-        "legal",
-        "--into",
-        str(folder / "own"),
-    ]
-    done = subprocess.run([*command, "--chart", str(chart)], capture_output=True, text=True, check=False)
+    command = [HOCKET, "new", "specialty", "tone", "--into", str(folder / "own"), "--chart", str(chart)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return chart
 
 
-async def test_a_scaffolded_specialty_answers_without_touching_another_file(
+def transcript() -> list[str]:
+    """The how-to's way from nothing to an answer."""
+    return HOWTO.read_text("utf-8").partition("## From nothing to an answer")[2].split("```")[1].splitlines()
+
+
+def edit(folder: Path) -> int:
+    """What the how-to changes in the scaffold, line by line; returns how many lines that are."""
+    hunks: list[tuple[list[str], list[str]]] = []
+    before = ""
+    for line in itertools.takewhile(lambda line: "specialties check" not in line, transcript()):
+        sign = line[2:3] if line.startswith("  ") else ""
+        if sign in ("-", "+"):
+            if sign == "-" != before:
+                hunks.append(([], []))
+            hunks[-1][sign == "+"].append(line[3:])
+        before = sign
+    for old, new in hunks:
+        [file] = [f for f in folder.iterdir() if f.is_file() and "\n".join(old) in f.read_text("utf-8")]
+        file.write_text(file.read_text("utf-8").replace("\n".join(old), "\n".join(new)), "utf-8")
+    return sum(len(old) + len(new) for old, new in hunks)
+
+
+def workflow() -> int:
+    """How many lines the how-to's workflow has."""
+    lines = transcript()
+    first = next(n for n, line in enumerate(lines) if line.startswith("$ cat >"))
+    return next(n for n, line in enumerate(lines[first + 1 :]) if line.startswith("$"))
+
+
+async def test_a_scaffolded_specialty_answers_after_a_few_changed_lines_in_its_own_folder(
     broker: object, settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "own").mkdir()
     chart = scaffold(tmp_path)
     before, after = (yaml.safe_load(p.read_text())["workers"] for p in (CHART, chart))
-    assert set(after) - set(before) == {"legal"}
-    assert {p.parent.name for p in (tmp_path / "own").rglob("*") if p.is_file()} == {"legal"}
+    assert set(after) - set(before) == {"tone"}
+    assert {p.parent.name for p in (tmp_path / "own").rglob("*") if p.is_file()} == {"tone"}
+
+    assert 0 < edit(tmp_path / "own" / "tone") + workflow() < FEW
+    checked = subprocess.run(
+        [HOCKET, "specialties", "check", str(tmp_path / "own")], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert "  tone needs nothing (local engine)" in checked.stdout
 
     own = settings.model_copy(update={"specialties": tmp_path / "own"})
     topics = Topics(own.prefix)
@@ -65,12 +99,14 @@ async def test_a_scaffolded_specialty_answers_without_touching_another_file(
         services = [
             Service("services.aggregator", own, tmp_path / "aggregator.log", HOCKET_INSTANCE="a", **env),
             Service("services.planner", own, tmp_path / "planner.log", **env),
-            Service("services.workers", own, tmp_path / "workers.log", "--specialty", "legal", **env),
+            Service("services.workers", own, tmp_path / "workers.log", "--specialty", "tone", **env),
         ]
         with running(*services):
             async with producing(own) as producer:
-                await send(producer, topics.requests, request(1, text="three small words"))
+                await send(producer, topics.requests, request(1, text="Send it now, I am still waiting"))
                 [answer] = await read(own, topics.answers, Answer, until=bool, timeout=60)
-    assert "legal" in offered[0], "the planner's choices derive from the folders"
-    assert (answer.status, answer.content) == ("completed", "3 words and 0 documents."), answer.error
-    assert [(t.specialty, t.engine) for t in answer.receipt.tasks] == [("legal", "local")]
+    assert "tone" in offered[0], "the planner's choices derive from the folders"
+    assert (answer.status, answer.content) == ("completed", "Impatient: now, still."), answer.error
+    [task] = answer.receipt.tasks
+    assert (task.specialty, task.engine) == ("tone", "local")
+    assert task.prompt_version == load_specialties(own.specialties)["tone"].version

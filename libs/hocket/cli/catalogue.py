@@ -27,17 +27,22 @@ def show_specialties(settings: Settings, output: Output) -> int:
         print_json({"specialties": rows})
         return COMPLETE
     _table(("specialty", "needs", "first choice", "from", "purpose"), [
-        (r["name"], r["needs"], r["ladder"]["balanced"][0] if r["ladder"]["balanced"] else "", r["from"], r["purpose"])
+        (r["name"], _needed(r), r["ladder"]["balanced"][0] if r["ladder"]["balanced"] else "", r["from"], r["purpose"])
         for r in rows
     ])  # fmt: skip
     return COMPLETE
+
+
+def _needed(row: Mapping[str, Any]) -> str:
+    return f"a model for: {row['needs_model']}" if row["needs_model"] else str(row["needs"])
 
 
 def _specialty_row(s: Specialty) -> dict[str, Any]:
     return {
         "name": s.name,
         "purpose": s.purpose,
-        "needs": _needs(s),
+        "needs": "a model for part of it (local engine for the rest)" if s.needs_model else _needs(s),
+        "needs_model": s.needs_model,
         "ladder": {k: list(v) for k, v in s.ladder.items()},
         "version": s.version,
         "from": "hocket" if s.builtin else str(s.folder),
@@ -195,13 +200,18 @@ def _verdict(wrong: list[str], found: dict[str, Any], output: Output) -> int:
         print_json({"ok": not wrong, "faults": wrong, **found})
     else:
         for name, rows in found.items():
-            shown = [f"{r['name']} needs {r['needs']}" if isinstance(r, dict) else str(r) for r in rows]
+            shown = [_needing(r) if isinstance(r, dict) else str(r) for r in rows]
             print(f"{len(rows)} {name} are sound:" if rows else f"no {name} that are sound")
             for text in shown:
                 print(f"  {text}")
         for fault in wrong:
             say(f"hocket: {fault}")
     return WRONG if wrong else COMPLETE
+
+
+def _needing(row: Mapping[str, Any]) -> str:
+    part = row.get("needs_model")
+    return f"{row['name']} needs {row['needs']}{f': {part}' if part else ''}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -58,7 +58,11 @@ def tried(folder: Path) -> list[str]:
         return [f"{path}: there is no `def run(work: Work) -> dict`"]
     try:
         output = module.run(work)
-    except (NeedsModel, BadInput):
+    except NeedsModel as e:
+        if e.instead is None:
+            return []
+        output = e.instead
+    except BadInput:
         return []
     return [
         f"{path}: its output on the sample does not fit output.avsc: {f}"

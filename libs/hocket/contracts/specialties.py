@@ -62,6 +62,8 @@ class _Declaration(_Strict):
     purpose: str
     text: str
     max_output_tokens: int = Field(ge=1)
+    local: Literal["whole", "part"] = "whole"
+    needs_model: str = ""
     ladder: _Ladder
     accept: _Accept = _Accept()
     check: _Check = _Check()
@@ -98,6 +100,8 @@ class Specialty:
     accept: Accept = field(default_factory=Accept)
     rules: Rules = field(default_factory=Rules)
     cache_seconds: int = 0
+    needs_model: str = ""
+    """One sentence that says which part of the work the local engine leaves to a model; empty when it does it all."""
 
     @property
     def has_local(self) -> bool:
@@ -131,12 +135,20 @@ def load_specialty(folder: Path, *, builtin: bool) -> Specialty:
         accept=Accept(**said.accept.model_dump()),
         rules=Rules(**said.check.model_dump() | {"languages": tuple(said.check.languages)}),
         cache_seconds=said.cache.seconds,
+        needs_model=said.needs_model.strip(),
         ladder={strategy: tuple(rungs) for strategy, rungs in said.ladder},
         prompt=prompt,
         output_schema=schema,
         folder=folder,
         builtin=builtin,
     )
+    if (said.local == "part") != bool(said.needs_model.strip()):
+        raise SpecialtyError(
+            f'{folder}/specialty.toml: local = "part" and needs_model = "..." (one sentence that says what needs a '
+            "model) belong together: give both or none"
+        )
+    if said.local == "part" and not found.has_local:
+        raise SpecialtyError(f'{folder}/specialty.toml: local = "part", but there is no local.py')
     if found.text_field not in {f["name"] for f in schema["fields"]}:
         raise SpecialtyError(
             f"{folder}/specialty.toml: text = {found.text_field!r} is not a field of the output record"

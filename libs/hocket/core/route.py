@@ -8,6 +8,9 @@ A model is passed over if it failed this task, its breaker or a rest holds it ba
 is below the floor, its price exceeds what is left (or is unknown while a limit holds), or if even its fast calls would
 end too late. Those that would probably end too late come after all others.
 
+The last rung that is left, when the models before it are away, and a model that will probably end too late are asked
+as a fallback: for a quick reply, possibly less detailed.
+
 Among the models of one rung the provider that is preferred comes first, unless the strategy knows better: `fast` takes
 one that is learned to be clearly faster, `best` one of higher quality.
 """
@@ -61,6 +64,8 @@ class Pick:
     """Why others were passed over."""
     short: bool = False
     """Whether one was passed over for its price."""
+    fallback: str = ""
+    """Why the model should be asked for a quick reply, possibly less detailed; empty when it should not."""
 
 
 def pick(
@@ -76,9 +81,11 @@ def pick(
     fit: list[Candidate] = []
     passed: list[str] = []
     waits: list[int] = []
+    away: list[Candidate] = []
     short = False
     for c in candidates:
         if c.rung not in order or c.engine in lost:
+            away += [c] if c.rung in order else []
             continue
         objection = _objection(c, limits)
         if objection:
@@ -86,6 +93,7 @@ def pick(
             short = short or _too_dear(c, limits) != ""
         elif c.free_at_ms is None or c.free_at_ms > limits.now_ms:
             passed.append(f"{c.engine} (left alone after failures)")
+            away.append(c)
             # While a probe is out, somebody will know soon.
             waits.append(limits.now_ms + 100 if c.free_at_ms is None else c.free_at_ms)
         else:
@@ -95,7 +103,11 @@ def pick(
     place = {rung: n for n, rung in enumerate(order)}
     first = min(place[c.rung] for c in fit)
     chosen = min(fit, key=lambda c: (_late(c, limits), place[c.rung], _taste(c, fit, limits.strategy)))
-    return Pick(engine=chosen.engine, why=_why(chosen, limits, place[chosen.rung] > first), passed=tuple(passed))
+    why = _why(chosen, limits, place[chosen.rung] > first)
+    fallback = "little time is left" if _late(chosen, limits) else ""
+    if chosen.rung == order[-1] and any(place[c.rung] < place[chosen.rung] for c in away):
+        fallback = "the last models that are left"
+    return Pick(engine=chosen.engine, why=why, passed=tuple(passed), fallback=fallback)
 
 
 def in_order(ladder: Sequence[str], rejected: Collection[str]) -> tuple[str, ...]:

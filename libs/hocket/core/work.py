@@ -48,7 +48,14 @@ class Work:
 
 
 class NeedsModel(Exception):  # noqa: N818 - it is no error of anybody's; the name says what is missing
-    """This cannot be done honestly without a model. The message is one sentence that says what is missing."""
+    """This cannot be done honestly without a model. The message is one sentence that says what is missing.
+
+    `instead` is a lesser output that the engine can give all the same: it is used only if no model delivers.
+    """
+
+    def __init__(self, message: str, *, instead: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.instead = instead
 
 
 class BadInput(Exception):  # noqa: N818 - named for what is at fault

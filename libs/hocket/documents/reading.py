@@ -1,8 +1,10 @@
 """Reading documents: from bytes of any supported kind to rows of text, the same shape for all of them."""
 
+import csv
 import email
 import email.message
 import email.policy
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -10,6 +12,8 @@ from html.parser import HTMLParser
 from hocket.core.work import BadInput, Document, Work
 from hocket.documents.layout import Cell, Row, rows_of, rows_of_text, text_of
 from hocket.documents.scans import cells_of_pdf, cells_of_picture
+from hocket.documents.sheets import MEDIA_TYPES as WORKBOOKS
+from hocket.documents.sheets import sheets_text
 from hocket.documents.word import MEDIA_TYPE as WORD
 from hocket.documents.word import word_text
 
@@ -38,6 +42,8 @@ _SUFFIX = {
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".docx": WORD,
+    ".xlsx": WORKBOOKS[0],
+    ".xlsm": WORKBOOKS[1],
 }
 _PICTURES = ("image/png", "image/jpeg", "image/tiff")
 
@@ -92,11 +98,13 @@ def read(document: Document, depth: int = 0) -> list[Reading]:  # noqa: PLR0911 
         return [_plain(document.name, _tabbed(_decoded(document)), media_type)]
     if media_type == WORD:
         return [_plain(document.name, word_text(document), media_type)]
+    if media_type in WORKBOOKS:
+        return [_plain(document.name, sheets_text(document), media_type)]
     if media_type.startswith("text/"):
         return [_plain(document.name, _decoded(document), media_type)]
     raise BadInput(
         f"{document.name} is of type {media_type or 'unknown'}, which cannot be read here: "
-        "send text, HTML, mail (.eml), Word (.docx), PDF, PNG, JPEG or TIFF."
+        "send text, HTML, mail (.eml), Word (.docx), Excel (.xlsx), PDF, PNG, JPEG or TIFF."
     )
 
 
@@ -135,11 +143,14 @@ def _decoded(document: Document) -> str:
 
 
 def _tabbed(text: str) -> str:
-    """CSV with tabs for semicolons; one within quotes belongs to its cell."""
-    parts = text.split('"')
-    if len(parts) % 2 == 0:  # a quotation mark that is never closed is none
+    """CSV with tabs for semicolons; those and the line breaks within quotes belong to their cell."""
+    if text.count('"') % 2 or ";" not in text:  # a quotation mark that is never closed is none
         return text.replace(";", "\t")
-    return '"'.join(part.replace(";", "\t") if at % 2 == 0 else part for at, part in enumerate(parts))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";"))
+    except csv.Error:  # a cell as long as a book
+        return text.replace(";", "\t")
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in rows)
 
 
 def _mail(document: Document, depth: int) -> Iterator[Reading]:

@@ -30,18 +30,24 @@ Doubt = Callable[[dict[str, Any]], str | None]
 Sleep = Callable[[float], Awaitable[None]]
 MAX_RESTS = 4
 """How often a task waits for models that are all left alone, before it fails."""
+FALLBACK_TOKENS = 1_024
+"""Output limit of a call that is made as a fallback; a specialty's own limit stays where it is lower."""
 _SPREAD = 0.25
 """A wait that others wait for too is lengthened by up to this share, so that they do not all come back at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A reply that passed the check, who gave it and why it was asked; `doubt` if nothing better could be had."""
+    """A reply that passed the check, who gave it and why it was asked; `doubt` if nothing better could be had.
+
+    `fallback`: it was asked to be quick and may be less detailed than others.
+    """
 
     data: dict[str, Any]
     entry: Entry
     why: str = ""
     doubt: str | None = None
+    fallback: bool = False
 
 
 @dataclass(kw_only=True)
@@ -72,13 +78,14 @@ class Asker:
     ) -> Found | ModelError | None:
         """The first good reply from the rungs' models; else a doubted one; else the last failure; None without models.
 
-        core/route.py gives the order. After a failure of a `final` kind nothing is asked any more. Waits as long as
-        calls, retries and rests take, to the deadline at most.
+        core/route.py gives the order, and says what is asked as a fallback: with FALLBACK_TOKENS, once; a reply that
+        they cut off is asked for again at full length. After a failure of a `final` kind nothing is asked any more.
+        Waits as long as calls, retries and rests take, to the deadline at most.
         """
         rejected, lost = set[str](), set[str]()
         kept: Found | None = None
         last: ModelError | None = None
-        rests = 0
+        rests, brief = 0, True
         while not self._is_spent():
             chosen = self._pick(rungs, call, rejected, lost)
             if chosen.engine is None:
@@ -88,17 +95,20 @@ class Asker:
                 rests += 1
                 continue
             entry = self.models.entry(chosen.engine)
+            asked, why = _asked(call, chosen, brief)
             try:
-                data = await self._usable(entry, call, check)
+                data = await self._usable(entry, asked, check)
             except ModelError as e:
                 last = e
+                if e.kind == "truncated" and asked.max_output_tokens < call.max_output_tokens:
+                    brief = False
+                    continue
                 if e.kind in final:
                     return e
                 (rejected if e.kind in QUALITY else lost).add(entry.alias if e.kind in QUALITY else entry.engine)
                 continue
-            why = doubt(data)
-            kept = Found(data=data, entry=entry, why=chosen.why, doubt=why)
-            if why is None:
+            kept = Found(data=data, entry=entry, why=why, doubt=doubt(data), fallback=asked is not call)
+            if kept.doubt is None:
                 return kept
             metrics.ESCALATED.labels(entry.alias, "doubted").inc()
             rejected.add(entry.alias)
@@ -213,3 +223,12 @@ class Asker:
             return await dial.once(entry, call)
         beside = [e for e in self.models.choices(entry.alias) if e.engine != entry.engine] or [entry]
         return await hedged(dial, entry, beside[0], call, wait / 1000)
+
+
+def _asked(call: ModelCall, chosen: Pick, brief: bool) -> tuple[ModelCall, str]:
+    """The call as this model gets it, and why: as a fallback it is shorter, and asks for speed."""
+    if not chosen.fallback or not brief:
+        return call, chosen.why
+    tokens = min(call.max_output_tokens, FALLBACK_TOKENS)
+    hurried = replace(call, prompt=render.hurried(call.prompt, chosen.fallback), max_output_tokens=tokens)
+    return hurried, f"{chosen.why}, as a fallback ({chosen.fallback}): quick, at most {tokens} tokens"

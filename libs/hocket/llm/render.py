@@ -59,6 +59,14 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1, default=str)
 
 
+def hurried(prompt: str, reason: str) -> str:
+    """The prompt with the wish for a quick reply; `reason` says why."""
+    return (
+        f"{prompt}\n\nThis is a fallback: {reason}. Be quick: keep to what matters most, less detail will do. "
+        "Fill in every required field, and state nothing that you would not state with more time."
+    )
+
+
 def repair(prompt: str, reply: Mapping[str, Any] | None, faults: Sequence[str]) -> str:
     """The prompt once more, with what is wrong with the reply; None for a reply that held no object at all."""
     said = "" if reply is None else f"You already replied with:\n{_json(reply)}\n\n"

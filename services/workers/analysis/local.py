@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from hocket.core.work import BadInput, NeedsModel, Work
+from hocket.documents.language import language_of
 from services.workers.analysis.chart import bars, line
 from services.workers.analysis.figures import Findings, analysed
 from services.workers.analysis.tables import tables
@@ -28,6 +29,8 @@ def run(work: Work) -> dict[str, Any]:
         raise BadInput(f"There are more than {MAX_TABLES} tables: send fewer at once.")
     found = [analysed(table) for table in given]
     notes = [note for one in found for note in one.notes]
+    if _is_foreign(work, [word for table in given for word in table.header]):
+        notes.append("The findings are worded in English only.")
     parts = [_worded(one.record) for one in found]
     if notes:
         parts.append("\n".join(["Notes:", *(f"- {note}" for note in notes)]))
@@ -36,7 +39,13 @@ def run(work: Work) -> dict[str, Any]:
         "tables": [one.record for one in found],
         "chart": next((chart for one in found if (chart := _chart(one))), None),
         "notes": notes,
+        "language": "en",
     }
+
+
+def _is_foreign(work: Work, headers: Sequence[str]) -> bool:
+    """Whether the request or its tables are plainly in another language than the findings."""
+    return any(language_of(text) in ("de", "fr") for text in (work.text, " ".join(headers)))
 
 
 def _chart(one: Findings) -> str | None:

@@ -1,27 +1,23 @@
 """Tables out of CSV and XLSX: which character divides, where the header stands, which rows only add up others."""
 
 import csv
-import datetime as dt
 import io
-import zipfile
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from hocket.core.work import BadInput, Document, Work
+from hocket.documents.sheets import MAX_CELLS, sheets_of
+from hocket.documents.sheets import MEDIA_TYPES as XLSX_TYPES
 from services.workers.analysis.values import Raw, is_missing, looks_numeric, words
 from services.workers.texts import decoded
 
-MAX_CELLS = 1_000_000
 MAX_COLUMNS = 200
-MAX_UNPACKED = 200 * 1024 * 1024
 CSV_TYPES = ("text/csv", "text/tab-separated-values", "application/csv")
-XLSX_TYPES = (
-    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "application/vnd.ms-excel.sheet.macroenabled.12",
-)
 _DELIMITERS = (",", ";", "\t", "|")
+_DIVIDES = 0.5
+"""A character that divides fewer lines than this share of them is no delimiter beside another."""
 _HEADER_WITHIN = 20
 """In how many rows the header must stand: titles and dates may come before it."""
 
@@ -80,60 +76,29 @@ def _parsed(text: str, delimiter: str) -> list[tuple[Raw, ...]]:
 
 
 def _delimiter(text: str) -> str:
-    """The character that divides most lines into one and the same number of fields; of several, the most fields."""
+    """The character that divides most lines into one and the same number of fields; of several, the most fields.
+
+    A comma that only ever stands between digits is a decimal one, if another character divides the lines.
+    """
     sample = "\n".join(text.splitlines()[:200])
 
-    def fit(delimiter: str) -> tuple[float, int]:
+    decimal = re.search(r"(?<!\d),|,(?!\d)", sample) is None
+
+    def fit(delimiter: str) -> tuple[bool, float, int, float]:
         widths = Counter(len(row) for row in csv.reader(io.StringIO(sample), delimiter=delimiter) if row)
         width, times = max(((w, n) for w, n in widths.items() if w > 1), key=lambda pair: pair[1], default=(1, 0))
-        return (round(times / max(1, widths.total()), 1), width)
+        share = times / max(1, widths.total())
+        return (share >= _DIVIDES and not (decimal and delimiter == ","), round(share, 1), width, share)
 
     return max(_DELIMITERS, key=fit)
 
 
 def of_workbook(document: Document) -> list[Table]:
     """One table per sheet that has one; of a formula the value that was last calculated."""
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(document.data)) as archive:
-            if sum(item.file_size for item in archive.infolist()) > MAX_UNPACKED:
-                raise BadInput(f"{document.name} is too large when unpacked: send it in parts.")
-        book = openpyxl.load_workbook(io.BytesIO(document.data), read_only=True, data_only=True)
-        try:
-            sheets = [(sheet.title, list(_rows(sheet, document.name))) for sheet in book.worksheets]
-        finally:
-            book.close()
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
-        # openpyxl reports a broken workbook by any of these.
-        raise BadInput(f"{document.name} is not a readable workbook: save it again as .xlsx.") from error
-    filled = [(title, rows) for title, rows in sheets if rows]
+    filled = sheets_of(document)
     if len(filled) == 1:
         return [_table(document.name, filled[0][1])]
     return [_table(f"{document.name}, {title}", rows) for title, rows in filled]
-
-
-def _rows(sheet: Any, name: str) -> Iterator[tuple[Raw, ...]]:
-    cells = 0
-    for row in sheet.iter_rows(values_only=True):
-        cells += len(row)
-        if cells > MAX_CELLS:
-            raise BadInput(f"{name} has more than {MAX_CELLS} cells: send it in parts.")
-        if any(value is not None for value in row):
-            yield tuple(_plain(value) for value in row)
-
-
-def _plain(value: Any) -> Raw:
-    if value is None or isinstance(value, str):
-        return "" if value is None else value.strip()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, dt.datetime):
-        return value.date()
-    return value if isinstance(value, dt.date) else str(value)
 
 
 def _table(name: str, rows: Sequence[tuple[Raw, ...]], delimiter: str | None = None) -> Table:

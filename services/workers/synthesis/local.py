@@ -2,6 +2,7 @@
 
 import functools
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from services.workers.templates import name_of, names_of, render, used_names
 
 
 def run(work: Work) -> dict[str, Any]:
-    """Fill in `options.template`; without one, join the inputs' own texts, if every one of them has a text."""
+    """Fill in `options.template`; without one, the one text there is. Several are joined only if no model delivers."""
     template = work.options.get("template")
     if template is None:
         return _joined(work)
@@ -23,13 +24,18 @@ def run(work: Work) -> dict[str, Any]:
 
 def _joined(work: Work) -> dict[str, Any]:
     texts = [(item.task_id, _text(item)) for item in work.inputs]
-    if not texts or any(text is None for _, text in texts):
-        raise NeedsModel(
-            "Writing an answer out of open parts needs a model: without one, synthesis only fills in a template "
-            "or puts texts under each other."
-        )
-    if len(texts) == 1:
+    if len(texts) == 1 and texts[0][1] is not None:
         return {"text": texts[0][1], "sources": [texts[0][0]]}
+    raise NeedsModel(
+        "Writing an answer out of open parts needs a model: without one, synthesis only fills in a template "
+        "or puts texts under each other.",
+        instead=_under_headings(texts),
+    )
+
+
+def _under_headings(texts: Sequence[tuple[str, str | None]]) -> dict[str, Any] | None:
+    if not texts or any(text is None for _, text in texts):
+        return None
     return {
         "text": "\n\n".join(f"## {name}\n\n{text}" for name, text in texts),
         "sources": [name for name, _ in texts],

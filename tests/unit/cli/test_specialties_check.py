@@ -47,6 +47,7 @@ def test_a_scaffolded_specialty_is_sound(own: Path) -> None:
         ("output.avsc", '"type": "long"' + WORDS, '"type": "bytes"', "a model cannot answer with bytes"),
         ("local.py", '"words": words', '"wrods": words', "there is no field 'wrods'"),
         ("local.py", "    words = len", "    1 / 0\n    words = len", "local.py:14: fails on its sample: Zero"),
+        ("local.py", "    words = len", '    raise NeedsModel("x", instead={})\n    words = len', "does not fit"),
         ("local.py", "def run(", "def walk(", "there is no `def run(work: Work) -> dict`"),
         ("local.py", "from typing import Any", "import nowhere_to_be_found", "No module named 'nowhere_to_be_found'"),
         ("local.py", "def run(work", "def run((work", "local.py:8: "),
@@ -60,6 +61,18 @@ def test_a_fault_is_named_with_its_file(own: Path, file: str, old: str, new: str
     assert len(faults) == 1
     assert said in faults[0]
     assert "legal" in faults[0]
+
+
+def test_what_a_partly_local_engine_leaves_to_a_model_is_told(own: Path) -> None:
+    changed(own / "legal" / "specialty.toml", "max_output", 'local = "part"\nneeds_model = "Judging."\nmax_output')
+    told = CliRunner().invoke(app, ["specialties", "check", str(own)]).stdout.splitlines()
+    assert "  legal needs a model for part of it (local engine for the rest): Judging." in told
+    assert "  code needs a model" in told
+    assert "  extraction needs nothing (local engine)" in told
+    listed = json.loads(CliRunner().invoke(app, ["specialties", "-o", "json"]).stdout)["specialties"]
+    left = {row["name"]: row["needs_model"] for row in listed}
+    assert left["translation"] == "Translating from one language into another."
+    assert left["extraction"] == ""
 
 
 def test_an_empty_prompt_is_a_fault(own: Path) -> None:

@@ -53,6 +53,27 @@ def test_an_own_specialty_is_a_folder(tmp_path: Path) -> None:
     assert set(load_specialties()) < set(load_specialties(tmp_path))
 
 
+@pytest.mark.parametrize("name", sorted(load_specialties()))
+def test_a_built_in_engine_that_leaves_work_to_a_model_says_which(name: str) -> None:
+    found = load_specialties()[name]
+    refuses = found.has_local and "NeedsModel" in (found.folder / "local.py").read_text()
+    assert bool(found.needs_model) == refuses
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('local = "part"', "belong together"),
+        ('needs_model = "Judging."', "belong together"),
+        ('local = "part"\nneeds_model = "Judging."', "there is no local.py"),
+        ('local = "some"', "'whole' or 'part'"),
+    ],
+)
+def test_what_a_partly_local_engine_leaves_to_a_model_is_one_sentence(tmp_path: Path, more: str, said: str) -> None:
+    with pytest.raises(SpecialtyError, match=said):
+        load_specialty(folder(tmp_path, toml=TOML.replace("[ladder]", f"{more}\n[ladder]")), builtin=False)
+
+
 def test_an_own_folder_replaces_a_built_in_one(tmp_path: Path) -> None:
     folder(tmp_path, "sentiment", TOML.replace("legal", "sentiment"))
     assert load_specialties(tmp_path)["sentiment"].folder == tmp_path / "sentiment"

@@ -145,3 +145,29 @@ def test_whatever_there_is_the_choice_keeps_to_ladder_budget_and_rest(
     ]
     assert (found.engine is None) == (not allowed)
     assert found.engine is None or found.engine in {c.engine for c in allowed}
+
+
+@pytest.mark.parametrize(
+    ("given", "by", "fallback"),
+    [
+        ({}, {}, ""),
+        ({"lost": {"a/small"}}, {}, ""),
+        ({"lost": {"a/small", "b/small"}}, {}, ""),
+        ({"lost": {"a/small", "b/small", "a/middle"}}, {}, "the last models that are left"),
+        ({"rejected": {"small", "middle"}}, {}, ""),
+        ({"rejected": {"small"}, "lost": {"a/middle"}}, {}, "the last models that are left"),
+        ({}, {"deadline_ms": 900}, "little time is left"),
+        ({}, {"deadline_ms": 1_100}, ""),
+    ],
+)
+def test_a_fallback_is_the_last_rung_after_lost_models_or_a_call_that_is_probably_late(
+    given: dict[str, Any], by: dict[str, Any], fallback: str
+) -> None:
+    assert pick([A, B, MIDDLE, TOP], LADDER, limits(**by), **given).fallback == fallback
+
+
+def test_a_rung_below_the_floor_was_never_there_and_one_left_alone_is_away() -> None:
+    assert pick([A, MIDDLE], ("small", "middle"), limits(floor=8)).fallback == ""
+    resting = model("a/small", free_at_ms=5_000)
+    assert pick([resting, MIDDLE], ("small", "middle"), limits()).fallback == "the last models that are left"
+    assert pick([A, B], ("small",), limits(), lost={"a/small"}).fallback == "", "a ladder of one rung has no last one"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,6 +141,53 @@ async def test_failed_calls_that_cost_tokens_are_in_the_ledger(kind: Any) -> Non
     assert found.entry.engine == SONNET
     assert used in scene.asker.ledger.usage
     assert len(scene.asker.ledger.usage) == 2
+
+
+def long(tokens: int) -> ModelCall:
+    return replace(CALL, max_output_tokens=tokens)
+
+
+async def test_the_last_models_that_are_left_are_asked_to_be_quick() -> None:
+    scene = Scene(in_turn(ModelError("auth", "x"), GOOD))
+    found = await scene.asker.climb(("small", "middle"), long(4_096), check)
+    assert found.fallback
+    assert found.why == (
+        "middle model, expected 4.0 s, as a fallback (the last models that are left): quick, at most 1024 tokens"
+    )
+    first, second = scene.providers[0].calls
+    assert (first.max_output_tokens, first.prompt) == (4_096, "p")
+    assert second.max_output_tokens == 1_024
+    assert second.prompt.startswith("p\n\nThis is a fallback: the last models that are left. Be quick")
+
+
+async def test_a_reply_that_the_fallbacks_limit_cut_off_is_asked_for_at_full_length() -> None:
+    scene = Scene(in_turn(ModelError("auth", "x"), ModelError("truncated", "cut"), GOOD))
+    found = await scene.asker.climb(("small", "middle"), long(4_096), check)
+    assert isinstance(found, Found)
+    assert not found.fallback
+    assert [c.max_output_tokens for c in scene.providers[0].calls] == [4_096, 1_024, 4_096]
+    assert scene.providers[0].calls[2].prompt == "p"
+
+
+async def test_a_lower_limit_stays_and_what_it_cuts_off_is_not_asked_again() -> None:
+    scene = Scene(in_turn(ModelError("auth", "x"), ModelError("truncated", "cut")))
+    assert isinstance(await scene.asker.climb(("small", "middle"), long(300), check), ModelError)
+    assert [c.max_output_tokens for c in scene.providers[0].calls] == [300, 300]
+
+
+async def test_with_little_time_left_the_first_model_is_asked_to_be_quick() -> None:
+    scene = Scene(in_turn({}, GOOD), deadline_in=1_000)
+    found = await scene.asker.climb(("small", "middle"), long(4_096), check)
+    assert "as a fallback (little time is left)" in found.why
+    assert [c.max_output_tokens for c in scene.providers[0].calls] == [1_024, 1_024]
+    assert "Be quick" in scene.providers[0].calls[1].prompt, "the repair keeps the wish"
+
+
+async def test_a_better_model_that_is_asked_for_its_quality_may_take_its_time() -> None:
+    scene = Scene(in_turn({}, {}, GOOD))
+    found = await scene.asker.climb(("small", "middle"), long(4_096), check)
+    assert (found.entry.engine, found.fallback) == (SONNET, False)
+    assert scene.providers[0].calls[2].max_output_tokens == 4_096
 
 
 class Purse:

@@ -240,3 +240,36 @@ def test_the_example_finds_the_typing_error() -> None:
         "column": "Umsatz", "row": 77, "value": 58240.0, "low": 0, "high": 0,
     }  # fmt: skip
     assert "Outlier: Umsatz in row 77 is 58,240.00 EUR" in found["text"]
+
+
+@pytest.mark.parametrize(
+    ("header", "text", "said"),
+    [
+        ("Date,Amount", "", False),
+        ("Date,Amount", "Wie war der Umsatz und was ist nicht in Ordnung?", True),
+        ("Rechnung,Datum,Betrag", "", True),
+        ("Facture,Montant,Échéance", "", True),
+        ("Name,Value", "xyzzy", False),
+    ],
+)
+def test_findings_say_that_they_are_worded_in_english_only(header: str, text: str, said: bool) -> None:
+    rows = "\n".join(",".join([str(n), *["7"] * header.count(",")]) for n in range(3))
+    document = csv(f"{header}\n{rows}\n")
+    found = run(Work(task_id="a", specialty="analysis", instruction="-", text=text, documents=(document,)))
+    assert found["language"] == "en"
+    assert ("The findings are worded in English only." in found["notes"]) == said
+    assert ("worded in English only" in found["text"]) == said
+
+
+@pytest.mark.parametrize("header", ["Name;Betrag", "Betrag;Steuer"])
+@pytest.mark.parametrize("rows", [3, 19, 60])
+def test_a_decimal_comma_is_no_delimiter_however_many_rows_have_one(header: str, rows: int) -> None:
+    first = "Posten" if header.startswith("Name") else "1,50"
+    body = "\n".join([header, *(f"{first};2,25" for _ in range(rows))])
+    found = columns(analyse(csv(body)))
+    assert list(found) == header.split(";")
+    assert found[header.split(";")[1]]["total"] == 2.25 * rows
+
+
+def test_commas_between_digits_divide_when_nothing_else_does() -> None:
+    assert [c["count"] for c in columns(analyse(csv("1,2,3\n4,5,6\n"))).values()] == [2, 2, 2]

@@ -38,6 +38,8 @@ def run(work: Work) -> dict:
     seen = Seen(work.text)
     if seen.text == "hard":
         raise NeedsModel("A joke needs a model.")
+    if seen.text in ("lesser", "lesser, wrong"):
+        raise NeedsModel("Wit needs a model.", instead={"text" if seen.text == "lesser" else "txt": "plain"})
     if seen.text == "bad":
         raise BadInput("Send a text.")
     if seen.text == "lost":
@@ -141,6 +143,38 @@ async def test_needs_model_moves_up_the_ladder(make: Any) -> None:
     assert asked.system == "You shout."
     assert "Your task:\nShout." in asked.prompt
     assert asked.tool_schema["required"] == ["text"]
+
+
+async def test_a_lesser_result_is_used_only_when_no_model_delivers(make: Any) -> None:
+    alone = await run(make(), work("lesser"))
+    assert (alone.text, alone.engine, alone.error) == ("plain", "local", None)
+    assert alone.why == (
+        "local engine: first on the balanced ladder, a lesser result (Wit needs a model.); nothing better could be had"
+    )
+    down = ScriptedProvider("anthropic", in_turn(ModelError("quota", "empty")))
+    found = await run(make(), work("lesser"), models_of(down))
+    assert (found.text, found.engine, found.error) == ("plain", "local", None)
+    assert [o for _, o in engines_tried(found.attempts)] == ["needs_model", "quota", "quota"]
+    there = ScriptedProvider("anthropic", in_turn({"text": "witty"}))
+    found = await run(make(), work("lesser"), models_of(there))
+    assert (found.text, found.engine) == ("witty", HAIKU)
+
+
+async def test_a_models_doubted_reply_goes_before_a_lesser_result(make: Any) -> None:
+    specialty = with_table(make, '[accept]\nfield = "sure"\nleast = 0.7\n', ladder={"balanced": ["small", "local"]})
+    schema = OUTPUT | {"fields": [*OUTPUT["fields"], {"name": "sure", "type": "double", "default": 0.0}]}
+    (specialty.folder / "output.avsc").write_text(json.dumps(schema))
+    specialty = load_specialty(specialty.folder, builtin=False)
+    unsure = ScriptedProvider("anthropic", in_turn({"text": "a", "sure": 0.4}))
+    found = await run(specialty, work("lesser"), models_of(unsure))
+    assert (found.text, found.engine) == ("a", HAIKU)
+
+
+async def test_a_lesser_result_that_does_not_fit_is_the_engines_fault(make: Any) -> None:
+    found = await run(make(), work("lesser, wrong"))
+    assert found.error is not None
+    assert found.error.kind == "engine_failed"
+    assert "what it gives instead does not fit the record: the reply: there is no field 'txt'" in found.error.message
 
 
 async def test_bad_input_ends_it_although_a_model_is_there(make: Any) -> None:
@@ -301,6 +335,17 @@ async def test_the_specialtys_own_check_refuses_inputs_and_outputs(make: Any) ->
     assert found.error is not None
     assert (found.error.kind, found.error.message) == ("bad_input", "Say what to shout.")
     assert len(provider.calls) == 2
+
+
+async def test_what_a_fallback_replied_is_not_kept_for_later_requests(make: Any) -> None:
+    specialty = with_table(make, "[cache]\nseconds = 60\n", local=None)
+    provider = ScriptedProvider("anthropic", in_turn(ModelError("auth", "x"), {"text": "brief"}, {"text": "full"}))
+    engines = Engines(models_of(provider), now_ms)
+    first = await engines.run(specialty, work("hi"), strategy="balanced", deadline_ms=None)
+    assert "as a fallback (the last models that are left): quick, at most 100 tokens" in (first.why or "")
+    again = await engines.run(specialty, work("hi"), strategy="balanced", deadline_ms=None)
+    await engines.close()
+    assert (first.text, again.text, again.cache_hits) == ("brief", "full", 0)
 
 
 async def test_a_check_that_crashes_is_this_tasks_failure(make: Any) -> None:

@@ -74,8 +74,11 @@ def joined(*inputs: Input) -> dict:
     return run(Work(task_id="s", specialty="synthesis", instruction="Write it up.", inputs=inputs))
 
 
-def test_without_a_template_texts_are_joined_verbatim_under_their_task_ids():
-    record = joined(EXTRACT, SUMMARY, SENTIMENT)
+def test_without_a_template_texts_under_their_task_ids_are_what_there_is_without_a_model():
+    with pytest.raises(NeedsModel) as raised:
+        joined(EXTRACT, SUMMARY, SENTIMENT)
+    record = raised.value.instead
+    assert record is not None
     assert record["text"] == "## extract\n\nFull text\n\n## summary\n\nIn short.\n\n## feeling\n\nnegative"
     assert record["sources"] == ["extract", "summary", "feeling"]
 
@@ -86,8 +89,9 @@ def test_one_text_is_the_answer_itself():
 
 @pytest.mark.parametrize("inputs", [(), (SUMMARY, Input(task_id="x", specialty="table", output={"rows": 3}))])
 def test_prose_from_open_parts_needs_a_model(inputs):
-    with pytest.raises(NeedsModel):
+    with pytest.raises(NeedsModel) as raised:
         joined(*inputs)
+    assert raised.value.instead is None
 
 
 def test_results_of_earlier_requests_can_be_named_and_may_be_missing():
