@@ -57,9 +57,12 @@ class StubModel:
     name = "anthropic"
 
     def __init__(self, seconds: float) -> None:
+        self.heard: Any = None
         self._seconds = seconds
 
-    async def call(self, call: ModelCall) -> ModelReply:
+    async def ready(self, model: str) -> None: ...
+
+    async def call(self, call: ModelCall, on_text: Any = None) -> ModelReply:  # noqa: ARG002 - the port's form
         if self._seconds:
             await asyncio.sleep(self._seconds)
         usage = Usage(

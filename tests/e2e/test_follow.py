@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from pathlib import Path
@@ -14,7 +13,7 @@ from hocket.contracts.topics import Topics
 from hocket.local.broker import EmbeddedBroker
 from hocket.runtime.settings import Settings
 from tests.support.kafka import read
-from tests.support.streams import NOTHING, Verdict, kill_broker, kill_worker, open_rig, streaming
+from tests.support.streams import NOTHING, Verdict, kill_worker, open_rig, streaming
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
@@ -56,15 +55,4 @@ async def test_a_killed_worker_costs_followers_nothing(
     async with open_rig(broker, settings, tmp_path) as rig:
         for number in range(3):
             total += await streaming(rig, f"w{number}", 3, lambda: kill_worker(rig), after=0.5)
-    assert_whole(total, 9)
-
-
-async def test_a_killed_broker_costs_followers_nothing(
-    broker: EmbeddedBroker, settings: Settings, topics_ready: Topics, tmp_path: Path
-) -> None:
-    total = NOTHING
-    async with open_rig(broker, settings, tmp_path) as rig:
-        for number in range(3):
-            total += await streaming(rig, f"b{number}", 3, lambda: kill_broker(rig), after=0.5)
-            await asyncio.sleep(1)
     assert_whole(total, 9)

@@ -17,9 +17,7 @@ from tests.support.kafka import read
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 
 
-async def test_three_processes_keep_one_limit(
-    settings: Settings, topics_ready: Topics, tmp_path: Path
-) -> None:
+async def test_three_processes_keep_one_limit(settings: Settings, topics_ready: Topics, tmp_path: Path) -> None:
     limited = Limited(600, reply_s=0.05)
     async with governed(
         settings, topics_ready, tmp_path, limited, HOCKET_LIMITS='{"anthropic": {"rpm": 600}}'
