@@ -30,7 +30,7 @@ async def crash(bootstrap: str, folder: Path) -> float:
         await ground.until_working(3)
         await asyncio.sleep(1)
         pid, moment = ground.pid("b"), time.monotonic()
-        ground.kill("b")
+        await ground.kill("b")
         lost = {c.task for c in read_ledger(ground.ledger) if c.pid == pid and c.open_at(moment)}
         assert lost, "the killed worker had nothing in flight"
         again: dict[str, float] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hocket.core.donemap import DoneMap
 from hocket.kafka.desk import MAX_DELIVERIES
 from hocket.local.broker import EmbeddedBroker
 from tests.support import faults
@@ -94,16 +95,32 @@ async def test_a_rolling_restart_of_busy_workers_repeats_no_call(broker: Embedde
 
 def test_the_oracle_sees_what_is_lost_and_what_is_paid_twice(tmp_path: Path):
     calls = [
-        Call(task="a", pid=1, partition=0, start=1.0, end=2.0),
-        Call(task="b", pid=1, partition=0, start=1.0),
-        Call(task="b", pid=2, partition=0, start=5.0, end=6.0),
-        Call(task="c", pid=2, partition=0, start=5.0, end=6.0),
-        Call(task="c", pid=2, partition=0, start=7.0, end=8.0),
+        Call(task="a", pid=1, partition=0, offset=0, start=1.0, end=2.0),
+        Call(task="b", pid=1, partition=0, offset=1, start=1.0),
+        Call(task="b", pid=2, partition=0, offset=1, start=5.0, end=6.0),
+        Call(task="c", pid=2, partition=0, offset=2, start=5.0, end=6.0),
+        Call(task="c", pid=2, partition=0, offset=2, start=7.0, end=8.0),
     ]
     verdict = judge("abcd", ["a", "b", "c", "c", "foreign"], calls, [Hit(at=1.5, pid=1), Hit(at=9.0, pid=2)])
     assert (verdict.tasks, verdict.lost, verdict.results, verdict.calls, verdict.extra) == (4, 1, 4, 5, 2)
     assert verdict.in_flight_at_hits == 2
     assert verdict.recoveries == [3.5]
+    assert verdict.extra_elsewhere == 1
     torn = tmp_path / "ledger"
-    torn.write_text("S a 1 0 1000000000\nS b 1 0 1000000000\nE a 1 0 2000000000\n")
-    assert [c.end for c in read_ledger(torn)] == [2.0, None]
+    torn.write_text("S a 1 0 7 1000000000\nS b 1 0 8 1000000000\nE a 1 0 7 2000000000\n")
+    assert [(c.offset, c.end) for c in read_ledger(torn)] == [(7, 2.0), (8, None)]
+
+
+def test_the_oracle_excuses_what_the_group_did_not_know_and_nothing_else():
+    calls = [
+        Call(task="known", pid=1, partition=0, offset=4, start=1.0, end=2.0),
+        Call(task="known", pid=2, partition=0, offset=4, start=5.0, end=6.0),
+        Call(task="above", pid=1, partition=0, offset=6, start=1.0, end=2.0),
+        Call(task="above", pid=2, partition=0, offset=6, start=5.0, end=6.0),
+        Call(task="untold", pid=1, partition=0, offset=5, start=1.0, end=2.9),
+        Call(task="untold", pid=2, partition=0, offset=5, start=5.0, end=6.0),
+    ]
+    told = {0: DoneMap(base=5, top=7, open={5: None})}
+    verdict = judge(["known", "above", "untold"], [], calls, [Hit(at=3.0, pid=1, committed=told)])
+    assert (verdict.in_flight_at_hits, verdict.uncommitted, verdict.extra_elsewhere) == (0, 1, 2)
+    assert verdict.uncommitted_s == pytest.approx(0.1)

@@ -33,7 +33,7 @@ async def kills(ground: Ground, *, every: float, rest: float) -> int:
     await _busy(ground, names)
     enough, done = int(rest * len(ground.expected)), 0
     for name in itertools.cycle(names):
-        ground.kill(name)
+        await ground.kill(name)
         ground.start(name)
         done += 1
         if await ground.until_missing(enough, every):
@@ -47,9 +47,7 @@ async def pauses(ground: Ground, *, times: int) -> int:
     names = ("a", "b")
     await _busy(ground, names)
     for name, _ in zip(itertools.cycle(names), range(times), strict=False):
-        ground.workers[name].signal(signal.SIGSTOP)
-        await asyncio.sleep(0.1)
-        ground.hit(name)  # what it runs now, it cannot start any more
+        await ground.freeze(name)
         await asyncio.sleep(ground.settings.session_timeout_ms / 1000 + 2)
         ground.workers[name].signal(signal.SIGCONT)
         await asyncio.sleep(2)
@@ -62,7 +60,7 @@ async def broker_restarts(ground: Ground, broker: EmbeddedBroker, *, times: int)
     await _busy(ground, ("a", "b"))
     for number in range(times):
         for name in ("a", "b"):
-            ground.hit(name)
+            await ground.hit(name)
         if number % 2:
             await asyncio.to_thread(broker.restart)
         else:
@@ -80,8 +78,6 @@ async def storm(ground: Ground, *, every: float, seconds: float) -> int:
     end, changes, guests, leaving = time.monotonic() + seconds, 0, iter(range(10_000)), []
     present: list[str] = []
     while time.monotonic() < end and ground.missing:
-        for name in ("a", "b", *present):  # any of their partitions may move while its calls run
-            ground.hit(name)
         if present:
             leaver = present.pop()
             ground.terminate(leaver)
@@ -137,7 +133,7 @@ async def poison(ground: Ground, name: str, *, after: float, deaths: int) -> int
         assert process is not None
         if process.poll() is not None:
             died += 1
-            ground.hit(name)
+            await ground.hit(name)
             ground.start(name)
         await asyncio.sleep(0.1)
     return died
@@ -151,7 +147,7 @@ async def recovery(ground: Ground) -> tuple[float, float]:
     """
     await _busy(ground, ("a", "b", "c"))
     await asyncio.sleep(3)
-    ground.kill("a")
+    await ground.kill("a")
     await asyncio.sleep(12)
     pid, told = ground.pid("b"), time.monotonic()
     before = {c.partition for c in read_ledger(ground.ledger) if c.pid == pid and c.start > told - 2}

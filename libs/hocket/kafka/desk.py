@@ -13,6 +13,7 @@ from hocket.contracts import headers
 from hocket.contracts.codec import CodecError
 from hocket.contracts.records import Task
 from hocket.core.poison import DeadRatio
+from hocket.kafka.job import Job
 from hocket.kafka.log import Raw, TooLarge
 from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
 from hocket.runtime import metrics
@@ -69,20 +70,6 @@ class KillerTaskError(Exception):
     """A task during which its worker died too often; it is not run again."""
 
     kind = "killer"
-
-
-@dataclass(eq=False)
-class Visit:
-    """One record at the desk. `task` is None when it could not be decoded, or was not yet."""
-
-    raw: Raw
-    task: Task | None = None
-    crashes: int = 0
-    """In how many deliveries its worker died."""
-    cancelled: bool = False
-    late: bool = False
-    interruptible: bool = False
-    """Whether its handler runs now, so that cancelling its asyncio task ends only that."""
 
 
 @dataclass(kw_only=True)
@@ -146,18 +133,17 @@ class Desk:
         self._clock = clock
         self._ratio = DeadRatio()
 
-    def open(self, raw: Raw) -> Visit:
-        """The record with its task, if it can be had at once. Never waits: `process` does what is left."""
-        visit = Visit(raw)
+    def open(self, raw: Raw) -> Task | None:
+        """The task, if it can be had at once. Never waits: `process` does what is left."""
         with contextlib.suppress(CodecError):
-            visit.task = self._outbox.decode_now(raw.value, Task)
-        return visit
+            return self._outbox.decode_now(raw.value, Task)
+        return None
 
-    async def process(self, visit: Visit) -> None:
+    async def process(self, job: Job) -> None:
         """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
-        raw, received_at = visit.raw, self._clock()
+        raw, received_at = job.raw, self._clock()
         try:
-            task = visit.task or await self._outbox.decode(raw.value, Task)
+            task = job.task or await self._outbox.decode(raw.value, Task)
         except CodecError as e:
             self._ratio.add(dead=True)
             if self._ratio.too_many:
@@ -176,12 +162,12 @@ class Desk:
             emit=lambda outgoing: self._outbox.emit(outgoing, trace),
             write=lambda outgoing: self._outbox.write(outgoing, trace),
         )
-        await self._run(task, delivery, visit)
+        await self._run(task, delivery, job)
 
-    async def _run(self, task: Task, delivery: Delivery, visit: Visit) -> None:
+    async def _run(self, task: Task, delivery: Delivery, job: Job) -> None:
         self._meters.started.inc()
         began = time.monotonic()
-        messages, failed, troubled = await self._outcome(task, delivery, visit)
+        messages, failed, troubled = await self._outcome(task, delivery, job)
         await self._outbox.send(messages)
         seconds = time.monotonic() - began
         self._meters.seconds.observe(seconds)
@@ -191,11 +177,11 @@ class Desk:
         self.counts.troubled += troubled
         self.counts.completed += not failed
 
-    async def _outcome(self, task: Task, delivery: Delivery, visit: Visit) -> tuple[list[Message], bool, bool]:
+    async def _outcome(self, task: Task, delivery: Delivery, job: Job) -> tuple[list[Message], bool, bool]:
         """What to send, whether the task failed, and whether it might go well another time: its record says so."""
         error: Exception
         try:
-            outgoing = await self._outgoing(task, delivery, visit)
+            outgoing = await self._outgoing(task, delivery, job)
             messages = [await self._outbox.encode(o, delivery.trace) for o in outgoing]
         except asyncio.CancelledError:
             me = asyncio.current_task()
@@ -211,30 +197,30 @@ class Desk:
         kind = error.kind if isinstance(error, TooLarge | KillerTaskError) else "crashed"
         log.error("task %s of %s: %s", task.task_id, task.request_id, kind, exc_info=error)
         reason = f"{type(error).__name__}: {error}"
-        await self._bury(visit.raw, kind=kind, reason=reason, trace=delivery.trace)
+        await self._bury(job.raw, kind=kind, reason=reason, trace=delivery.trace)
         return await self._after_crash(task, delivery, error), True, True
 
-    async def _outgoing(self, task: Task, delivery: Delivery, visit: Visit) -> Sequence[Outgoing]:
-        if visit.crashes >= MAX_DELIVERIES:
+    async def _outgoing(self, task: Task, delivery: Delivery, job: Job) -> Sequence[Outgoing]:
+        if job.crashes >= MAX_DELIVERIES:
             raise KillerTaskError(
-                f"its worker died {visit.crashes} times while it ran: see what it does to a worker, then replay it"
+                f"its worker died {job.crashes} times while it ran: see what it does to a worker, then replay it"
             )
-        if visit.cancelled and self._on_cancel is not None:
+        if job.cancelled and self._on_cancel is not None:
             return self._on_cancel(task, delivery)
-        if visit.late and self._on_late is not None:
+        if job.late and self._on_late is not None:
             return self._on_late(task, delivery)
-        visit.interruptible = True
+        job.interruptible = True
         began = time.monotonic()
         try:
             outgoing = await self._handler(task, delivery)
         except asyncio.CancelledError:
             me = asyncio.current_task()
             # One cancellation is the request's; another would be the process's, and goes on.
-            if not visit.cancelled or self._on_cancel is None or me is None or me.uncancel():
+            if not job.cancelled or self._on_cancel is None or me is None or me.uncancel():
                 raise
             return self._on_cancel(task, delivery)
         finally:
-            visit.interruptible = False
+            job.interruptible = False
         self._on_run(1000 * (time.monotonic() - began))
         return outgoing
 

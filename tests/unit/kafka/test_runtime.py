@@ -13,7 +13,7 @@ from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Error, Handover, Progress, Result, Task
 from hocket.contracts.topics import Topics
 from hocket.kafka.client import partition_of
-from hocket.kafka.log import TooLarge
+from hocket.kafka.log import CommitRefused, TooLarge
 from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
@@ -398,6 +398,31 @@ async def test_a_task_that_kills_at_once_is_counted_although_it_leaves_no_time_f
         await crash(log, runtime, run)
     assert starts == 3
     assert [d.kind for d in dead(log)] == ["killer"]
+
+
+async def test_a_start_that_waits_to_be_committed_never_comes_when_the_partition_went_elsewhere_meanwhile():
+    log, desk, second = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a")
+    frozen, woken = make(log, desk), asyncio.Event()
+
+    async def refused(offsets: object) -> None:
+        await woken.wait()
+        raise CommitRefused("the group has moved on")
+
+    frozen._consumer.commit = refused  # type: ignore[method-assign]
+    run = asyncio.create_task(frozen.run())
+    await until(lambda: frozen.stats.in_flight == 1)
+    await frozen._consumer.kill()  # type: ignore[attr-defined]  # the group gives it up; it does not know yet
+    async with running(make(log, second, worker="w2")):
+        await until(lambda: second.started == ["a"])
+        woken.set()
+        await until(lambda: frozen.stats.commit_failures > 0)
+        await asyncio.sleep(0.05)
+        second.finish("a")
+        await until(lambda: total_committed(log) == 1)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert desk.started == []
 
 
 async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
