@@ -201,7 +201,7 @@ class Runtime:
         self._queue.forget(self._tenure.ledger.partitions)
         try:
             await self._drain(_LINGER_S)
-            await self._tenure.revoked(self._tenure.ledger.partitions)
+            await self._tenure.leave()
         finally:
             await self._consumer.close()
 

@@ -48,6 +48,8 @@ class Tenure:
         self._inherited: dict[int, dict[int, Flight]] = {}  # by partition and offset, as the done-maps tell
         self._ended_lately: dict[Place, int] = {}  # their timestamps
         self._moving = False
+        self._handing_over = asyncio.Lock()
+        self._left = False
 
     @property
     def settled(self) -> bool:
@@ -90,7 +92,10 @@ class Tenure:
         return [job.place for job in self._running.values() if self._is_away(job)]
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """A new assignment; nothing of it is delivered before the barrier falls."""
+        """A new assignment; nothing of it is delivered before the barrier falls. After `leave` it means nothing: should
+        it begin, nobody would be told of its end, and its calls would count as a dead worker's."""
+        if self._left:
+            return
         self.ledger.assigned(partitions)
         self.words.begin()
         if self._barrier is not None:
@@ -98,8 +103,17 @@ class Tenure:
         self._barrier = asyncio.create_task(self._open())
         self._barrier.add_done_callback(self._opened)
 
+    async def leave(self) -> None:
+        """Gives up all that is held, for good; the consumer may be closed then."""
+        self._left = True
+        await self.revoked(self.ledger.partitions)
+
     async def revoked(self, partitions: Collection[int]) -> None:
         """What waits is given up; what runs goes on, and the new owner is told of it before it can be one."""
+        async with self._handing_over:  # a rebalance may come while it leaves
+            await self._hand_over(partitions)
+
+    async def _hand_over(self, partitions: Collection[int]) -> None:
         self._queue.forget(partitions)
         for job in [job for job in self._running.values() if job.run is None]:
             del self._running[job.ident]

@@ -339,6 +339,37 @@ async def test_what_a_stopping_member_still_runs_is_not_repeated_and_its_partiti
     assert len(results(log)) == 3
 
 
+async def test_an_assignment_that_comes_while_a_member_leaves_makes_nobody_repeat_its_calls():
+    log, desk, later = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a", "b")
+    first = make(log, desk)
+    leave, told, go_on = first._tenure.leave, asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        await leave()
+        told.set()
+        await go_on.wait()
+
+    first._tenure.leave = slowly  # type: ignore[method-assign]
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    stop = asyncio.create_task(first.stop(30))
+    await told.wait()
+    await log.rebalance(GROUP)
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await until(lambda: log.group(GROUP).members == [], 2)
+    async with running(make(log, later, worker="w2")):
+        put(log, "c")
+        await until(lambda: "c" in later.started)
+        desk.finish("a", "b")
+        later.finish("c")
+        await stop
+        await run
+        await until(lambda: total_committed(log) == 3)
+    assert later.started == ["c"]
+
+
 async def test_what_ended_after_the_last_member_left_is_not_repeated_by_the_next():
     log, desk, later = FakeLog(partitions=1), Desk(), Desk()
     put(log, "a", "b")
