@@ -329,12 +329,16 @@ class Runtime:
             await self._tenure.dirty.wait()
             self._tenure.dirty.clear()
             stale, launched = self._stale, [job for job in self._running.values() if job.run is None]
-            if await self._tenure.ledger.commit(anyway=loop.time() > self._tenure.ledger.confirmed + self._lease_s / 2):
+            if not await self._tenure.ledger.commit(
+                anyway=loop.time() > self._tenure.ledger.confirmed + self._lease_s / 2
+            ):
+                metrics.COMMIT_FAILURES.labels(self.specialty).inc()
+            elif self._stale:
+                self._tenure.dirty.set()  # the answer is so old that others may have begun these meanwhile: ask again
+            else:
                 for job in launched:
                     if self._running.get(job.ident) is job:  # and was not given up meanwhile
                         self._begin(job)
-            else:
-                metrics.COMMIT_FAILURES.labels(self.specialty).inc()
             if stale:
                 self._start_ready()
             if self._running:

@@ -431,21 +431,25 @@ async def test_a_task_that_kills_at_once_is_counted_although_it_leaves_no_time_f
     assert [d.kind for d in dead(log)] == ["killer"]
 
 
-async def test_a_start_that_waits_to_be_committed_never_comes_when_the_partition_went_elsewhere_meanwhile():
+@pytest.mark.parametrize("taken", [False, True], ids=["refused", "taken long ago"])
+async def test_a_start_that_waits_to_be_committed_never_comes_when_the_partition_went_elsewhere(taken):
     log, desk, second = FakeLog(partitions=1), Desk(), Desk()
     put(log, "a")
     frozen, woken = make(log, desk), asyncio.Event()
+    frozen._lease_s = 0.2
 
-    async def refused(offsets: object) -> None:
-        await woken.wait()
-        raise CommitRefused("the group has moved on")
+    async def late(offsets: object) -> None:
+        was, _ = woken.is_set(), await woken.wait()
+        if was or not taken:
+            raise CommitRefused("the group has moved on")
 
-    frozen._consumer.commit = refused  # type: ignore[method-assign]
+    frozen._consumer.commit = late  # type: ignore[method-assign]
     run = asyncio.create_task(frozen.run())
     await until(lambda: frozen.stats.in_flight == 1)
     await frozen._consumer.kill()  # type: ignore[attr-defined]  # the group gives it up; it does not know yet
     async with running(make(log, second, worker="w2")):
         await until(lambda: second.started == ["a"])
+        await asyncio.sleep(2 * frozen._lease_s)
         woken.set()
         await until(lambda: frozen.stats.commit_failures > 0)
         await asyncio.sleep(0.05)
