@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 
 from hocket.core.donemap import ROOMY, DoneMap, Flight, decode, encode
@@ -26,7 +27,7 @@ class Ledger:
         self._flights = flights
         self._holder = holder
         self.refused = 0  # commits that the group did not take
-        self.confirmed = 0.0  # when it last took this one for a member, by the event loop's clock
+        self.confirmed = 0.0  # when it last took this one for a member, by the monotonic clock
         self._offsets: dict[int, Offsets] = {}
         self._committed: dict[int, tuple[int, str]] = {}
         self._wide: set[int] = set()
@@ -51,7 +52,7 @@ class Ledger:
     def assigned(self, partitions: Collection[int]) -> None:
         """Nothing of these is delivered before `opened`."""
         self._held = tuple(sorted(partitions))
-        self.confirmed = asyncio.get_running_loop().time()
+        self.confirmed = time.monotonic()
         self._offsets, self._committed, self._wide, self._crowded = {}, {}, set(), set()
         self._consumer.pause(partitions)
 
@@ -103,7 +104,7 @@ class Ledger:
         due = {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
         if not due:
             return True
-        mine, began = self._committed, asyncio.get_running_loop().time()
+        mine, began = self._committed, time.monotonic()
         try:
             await self._consumer.commit(due)
         except CommitRefused as e:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
@@ -135,7 +136,7 @@ class Runtime:
         at once. The last 10,000 ids are remembered."""
         remember(self._cancelled, request_id, None)
         for job in self._queue.discard(lambda job: job.request_id == request_id):
-            self._launch(job)
+            self._launch(job, self._clock())
         for job in self._running.values():
             if job.request_id == request_id and not job.cancelled:
                 job.cancelled = True
@@ -269,19 +270,20 @@ class Runtime:
             return
         if self._stale:
             self._tenure.dirty.set()  # away for so long that the group may have given its partitions to others
-        else:
-            while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
-                if (job := self._queue.pop(self._clock())) is None:
-                    break
-                self._launch(job)
-                self._allowed = self._allowed and self._allowed - 1
+            return
+        now = self._clock()
+        while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
+            if (job := self._queue.pop(now)) is None:
+                break
+            self._launch(job, now)
+            self._allowed = self._allowed and self._allowed - 1
 
     @property
     def _stale(self) -> bool:
-        return asyncio.get_running_loop().time() > self._tenure.ledger.confirmed + self._lease_s
+        return time.monotonic() > self._tenure.ledger.confirmed + self._lease_s
 
-    def _launch(self, job: Job) -> None:
-        task, now = job.task, self._clock()
+    def _launch(self, job: Job, now: int) -> None:
+        task = job.task
         job.late = job.overdue(now) or (task is not None and not self._pace.can_meet(task.deadline, now))
         job.cancelled = job.request_id in self._cancelled
         self._running[job.ident] = job
@@ -324,13 +326,12 @@ class Runtime:
             await asyncio.sleep(_TICK_S)
 
     async def _commits(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._tenure.dirty.wait()
             self._tenure.dirty.clear()
             stale, launched = self._stale, [job for job in self._running.values() if job.run is None]
             if not await self._tenure.ledger.commit(
-                anyway=loop.time() > self._tenure.ledger.confirmed + self._lease_s / 2
+                anyway=time.monotonic() > self._tenure.ledger.confirmed + self._lease_s / 2
             ):
                 metrics.COMMIT_FAILURES.labels(self.specialty).inc()
             elif self._stale:
@@ -359,7 +360,7 @@ class Runtime:
             self._tenure.dirty.set()
             now = self._clock()
             for job in self._queue.discard(lambda job, now=now: job.overdue(now)):  # type: ignore[misc]
-                self._launch(job)
+                self._launch(job, now)
             self._tenure.words.claims.lapse(now)
             self._review_held()
 

@@ -81,9 +81,10 @@ class Tenure:
     def done(self, job: Job) -> None:
         """Its outcome is safe: to be committed, or, when the partition is away, to be told to its new owner."""
         remember(self._ended_lately, job.place, job.raw.timestamp)
-        if self._moving or self._is_away(job):
+        away = self._is_away(job)
+        if self._moving or away:
             self.words.done(*job.place)
-        if not self._is_away(job):
+        if not away:
             job.offsets.done(job.raw.offset)
             self.dirty.set()
 
