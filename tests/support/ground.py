@@ -190,6 +190,16 @@ class Ground:
             await asyncio.sleep(0.1)
         return True
 
+    async def until_joined(self, workers: int, seconds: float = 60) -> None:
+        """Waits until the group has so many members, each with its partitions."""
+        async with asyncio.timeout(seconds), admin(self.settings) as client:
+            while True:
+                [answer] = await client.describe_consumer_groups([self.settings.group(f"worker-{SPECIALTY}")])
+                _, _, state, _, _, members, *_ = answer.groups[0]
+                if state == "Stable" and len(members) == workers:
+                    return
+                await asyncio.sleep(0.2)
+
     async def until_working(self, workers: int, seconds: float = 30) -> None:
         """Waits until so many processes have made calls."""
         async with asyncio.timeout(seconds):
