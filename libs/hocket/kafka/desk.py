@@ -79,6 +79,7 @@ class Counts:
     failed: int = 0
     troubled: int = 0
     """Failed, but might go well another time."""
+    troubled_in_a_row: int = 0
     dead_letters: int = 0
     seconds: float = 0.0
 
@@ -175,6 +176,7 @@ class Desk:
         self.counts.seconds += seconds
         self.counts.failed += failed
         self.counts.troubled += troubled
+        self.counts.troubled_in_a_row = self.counts.troubled_in_a_row + 1 if troubled else 0
         self.counts.completed += not failed
 
     async def _outcome(self, task: Task, delivery: Delivery, job: Job) -> tuple[list[Message], bool, bool]:

@@ -273,6 +273,8 @@ class Runtime:
             return
         now = self._clock()
         while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
+            if self._desk.counts.troubled_in_a_row >= self._concurrency:
+                break  # until the next review, which decides how many it may start
             if (job := self._queue.pop(now)) is None:
                 break
             self._launch(job, now)
@@ -353,7 +355,7 @@ class Runtime:
             await asyncio.sleep(_REVIEW_S)
             fine, troubled = counts.completed - seen[0], counts.troubled - seen[1]
             self._limit = allowance(self._limit, fine=fine, troubled=troubled, most=self._concurrency)
-            self._allowed = self._limit
+            self._allowed, counts.troubled_in_a_row = self._limit, 0
             self._meters.in_flight.set(len(self._running))
             self._meters.queued.set(len(self._queue))
             await self._tenure.ledger.note_positions()

@@ -221,6 +221,17 @@ async def test_a_handler_that_raises_is_answered_and_dead_lettered():
     assert [(d.kind, d.reason) for d in dead(log)] == [("crashed", "ZeroDivisionError: oh")]
 
 
+async def test_a_sick_worker_fails_a_handful_before_it_slows_down():
+    async def sick(t: Task, delivery: object) -> list[Outgoing]:
+        raise RuntimeError("the model refuses every call")
+
+    log = FakeLog(partitions=1)
+    put(log, *(f"r{i}" for i in range(200)))
+    async with running(make(log, sick)) as runtime:
+        await until(lambda: runtime.stats.paused == (0,))
+        assert 8 <= runtime.stats.failed <= 24
+
+
 async def test_a_handler_that_cancels_itself_does_not_hold_its_partition():
     async def weary(t: Task, delivery: object) -> list[Outgoing]:
         raise asyncio.CancelledError
