@@ -50,7 +50,7 @@ MAX_DELIVERIES = 3
 """A task that was running when its worker died so many times is dead-lettered."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Hooks:
     """What a service does with tasks. `on_run` is told how many milliseconds a handler took to its own end."""
 
@@ -121,11 +121,7 @@ class Desk:
     ) -> None:
         self.counts = Counts()
         self._outbox = outbox
-        self._handler = hooks.handler
-        self._on_crash = hooks.on_crash
-        self._on_cancel = hooks.on_cancel
-        self._on_late = hooks.on_late
-        self._on_run = hooks.on_run
+        self.hooks = hooks
         self._dead_letters = dead_letters
         self._who = who
         self._specialty = specialty
@@ -207,28 +203,28 @@ class Desk:
             raise KillerTaskError(
                 f"its worker died {job.crashes} times while it ran: see what it does to a worker, then replay it"
             )
-        if job.cancelled and self._on_cancel is not None:
-            return self._on_cancel(task, delivery)
-        if job.late and self._on_late is not None:
-            return self._on_late(task, delivery)
+        if job.cancelled and self.hooks.on_cancel is not None:
+            return self.hooks.on_cancel(task, delivery)
+        if job.late and self.hooks.on_late is not None:
+            return self.hooks.on_late(task, delivery)
         job.interruptible = True
         began = time.monotonic()
         try:
-            outgoing = await self._handler(task, delivery)
+            outgoing = await self.hooks.handler(task, delivery)
         except asyncio.CancelledError:
             me = asyncio.current_task()
             # One cancellation is the request's; another would be the process's, and goes on.
-            if not job.cancelled or self._on_cancel is None or me is None or me.uncancel():
+            if not job.cancelled or self.hooks.on_cancel is None or me is None or me.uncancel():
                 raise
-            return self._on_cancel(task, delivery)
+            return self.hooks.on_cancel(task, delivery)
         finally:
             job.interruptible = False
-        self._on_run(1000 * (time.monotonic() - began))
+        self.hooks.on_run(1000 * (time.monotonic() - began))
         return outgoing
 
     async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
         try:
-            return [await self._outbox.encode(o, delivery.trace) for o in self._on_crash(task, delivery, error)]
+            return [await self._outbox.encode(o, delivery.trace) for o in self.hooks.on_crash(task, delivery, error)]
         except Exception:  # the dead letter, written before, is what remains of the task
             log.exception("no failed outcome can be sent for task %s of %s", task.task_id, task.request_id)
             return []

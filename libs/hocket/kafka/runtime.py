@@ -98,7 +98,6 @@ class Runtime:
         self._allowed: int | None = None  # how many more tasks may be started in this second; None is no limit
         self._lease_s = settings.session_timeout_ms / 1000
         self._cancelled: dict[str, None] = {}
-        self._paused = False  # because the window is full
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
         self._grace = settings.grace_seconds
@@ -128,7 +127,7 @@ class Runtime:
             commit_failures=self._tenure.ledger.refused,
             mean_millis=counts.mean_millis,
             queued_by_class=self._queue.by_class,
-            paused=self._tenure.ledger.partitions if self._paused or self._limit else self._tenure.ledger.paused,
+            paused=self._tenure.ledger.partitions if self._limit else self._tenure.ledger.paused,
         )
 
     def cancel(self, request_id: str) -> None:
@@ -216,26 +215,13 @@ class Runtime:
     async def _polls(self) -> None:
         await self._consumer.start(self._on_assigned, self._tenure.revoked)
         while True:
-            if not self._queue.has_room:
-                await self._wait_for_room()
-                continue
-            room = min(_POLL_RECORDS, self._queue.free)
-            for raw in await self._consumer.poll(room, _POLL_MS):
+            # Full: it goes on polling, paused, so that the group does not take this member for dead.
+            full = not (self._queue.has_room or await self._queue.room_within(_HOLD_S))
+            self._tenure.ledger.choose(self._queue.by_partition, self._queue.window, full=full)
+            room, wait_ms = (1, 0) if full else (min(_POLL_RECORDS, self._queue.free), _POLL_MS)
+            for raw in await self._consumer.poll(room, wait_ms):
                 self._take(raw)
-            self._tenure.ledger.level(self._queue.by_partition, self._queue.window)
             self._start_ready()
-
-    async def _wait_for_room(self) -> None:
-        """Backpressure. Goes on polling, paused, so that the group does not take this member for dead."""
-        if await self._queue.room_within(_HOLD_S):
-            return
-        self._paused = True
-        self._tenure.ledger.pause()
-        while not await self._queue.room_within(_HOLD_S):
-            for raw in await self._consumer.poll(1, 0):
-                self._take(raw)
-        self._paused = False
-        self._tenure.ledger.resume()
 
     def _take(self, raw: Raw) -> None:
         offsets = self._tenure.ledger.get(raw.partition)

@@ -265,7 +265,7 @@ async def test_when_on_crash_fails_too_the_dead_letter_remains():
     log = FakeLog(partitions=1)
     put(log, "a")
     runtime = make(log, broken)
-    runtime._desk._on_crash = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
+    runtime._desk.hooks.on_crash = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
     async with running(runtime):
         await until(lambda: total_committed(log) == 1)
     assert (len(dead(log)), results(log)) == (1, [])
