@@ -65,12 +65,6 @@ class Ledger:
         self._offsets = {p: Offsets(inherited) for p, inherited in maps.items()}
         self._consumer.resume(self._offsets)
 
-    def lost(self, partitions: Collection[int]) -> None:
-        """They are no longer held."""
-        self._held = tuple(p for p in self._held if p not in set(partitions))
-        for partition in partitions:
-            self._offsets.pop(partition, None)
-
     def choose(self, waiting: Mapping[int, int], window: int, *, full: bool) -> None:
         """What is delivered from now on: nothing when it is full; nothing of a partition whose done-map might overflow;
         and no partition fills the window alone while there are others, which may have what should start first."""
@@ -95,9 +89,14 @@ class Ledger:
 
     async def commit(self, *, anyway: bool = False) -> bool:
         """Commits what has changed, or all; False when the group did not take it."""
+        return await self._commit(self._due(anyway=anyway))
+
+    def _due(self, *, anyway: bool = False) -> dict[int, tuple[int, str]]:
         flights, holder = self._flights(), self._holder()
         standing = {p: self._at(p, flights.get(p, {}), holder) for p in self._offsets}
-        due = {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
+        return {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
+
+    async def _commit(self, due: Mapping[int, tuple[int, str]]) -> bool:
         if not due:
             return True
         mine, began = self._committed, time.monotonic()
@@ -111,11 +110,16 @@ class Ledger:
         mine.update(due)  # a later assignment has another dictionary
         return True
 
-    async def commit_briefly(self) -> bool:
-        """The same, for seconds at most."""
+    async def give_up(self, partitions: Collection[int]) -> bool:
+        """They are held no longer, from the call on; what stands is committed once more, within seconds. Whether it
+        was."""
+        due = self._due()
+        self._held = tuple(p for p in self._held if p not in partitions)
+        for partition in partitions:
+            self._offsets.pop(partition, None)
         try:
             async with asyncio.timeout(_COMMIT_S):
-                return await self.commit()
+                return await self._commit(due)
         except TimeoutError:
             return False
 

@@ -196,12 +196,12 @@ class Runtime:
         """Out of the group in good order; what still runs then is told to whoever goes on with the partitions."""
         if self._left:
             return
-        self.draining = self._left = True
+        self.draining = self._left = self._tenure.leaving = True
         await _end([polls])
         self._queue.forget(self._tenure.ledger.partitions)
         try:
             await self._drain(_LINGER_S)
-            await self._tenure.leave()
+            await self._tenure.revoked(self._tenure.ledger.partitions)
         finally:
             await self._consumer.close()
 
