@@ -11,7 +11,7 @@ from hocket.contracts.specialties import load_specialties
 from hocket.contracts.workflows import load_workflows
 from hocket.kafka.admin import TopicsError, check_joined, list_topics
 from hocket.kafka.client import codec_of, topics_of
-from hocket.runtime.lifecycle import read_settings
+from hocket.runtime.lifecycle import collect_rarely, read_settings
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
 from services.aggregator.admission import World
@@ -80,6 +80,7 @@ def _join(settings: Settings, world: World, vitals: Vitals) -> None:
     )
     alarm = Alarm(settings, codec, owned=aggregator.owned, on_crash=aggregator.application.stop)
     vitals.watch(aggregator.partitions, aggregator.totals)
+    collect_rarely()
     with watch.following(aggregator.owned), alarm:
         aggregator.application.run()
     if alarm.crashed:

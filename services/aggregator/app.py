@@ -39,6 +39,7 @@ from services.aggregator.edge import Edge
 from services.aggregator.events import Arrival
 from services.aggregator.fleet import Fleet
 from services.aggregator.posting import Incoming, Outgoing
+from services.aggregator.recent import Recent
 from services.aggregator.row import Row
 from services.aggregator.tables import ROW, Totals
 from services.aggregator.tasks import PLANNING
@@ -50,6 +51,8 @@ TRANSACTION_TIMEOUT_MS = 10_000
 TABLE = "requests-by-id"
 ACCOUNTS = "accounts-by-id"
 """Names of the tables, and parts of their changelogs' names: they must never change."""
+RECENT_BYTES = 16 * 1024 * 1024
+"""So many bytes of rows are also held as values (some ten times their size): those in flight, not all."""
 _LOOKUP_SECONDS = 10.0
 
 
@@ -125,7 +128,8 @@ def quix_application(settings: Settings, state_dir: Path) -> Application:
             **client,
             "transactional.id": f"{settings.group('aggregator')}-{settings.instance}",
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "linger.ms": 0,
+            # Nobody sees a record before the commit, and the commit flushes: until then, one request holds them all.
+            "linger.ms": 50,
             "partitioner": "murmur2_random",  # as the Java client: every producer must place keys alike
             "message.max.bytes": 2 * 1024 * 1024,  # a dead letter holds a record near the broker's limit
         },
@@ -152,6 +156,7 @@ class Aggregator:
         self._totals: Mapping[str, Totals] = {}
         self._count_at = 0.0
         self._ratios: dict[str, DeadRatio] = {}
+        self._recent: Recent[Row] = Recent(RECENT_BYTES)
         self.application = quix_application(settings, state_dir)
         self._quix_topics: dict[str, Topic] = {}
         inputs = [self._topic(t) for t in self._inputs()]
@@ -244,12 +249,18 @@ class Aggregator:
         if not isinstance(arrival, Arrival):
             return arrival
         stored = state.get_bytes(ROW)
-        row = Row.model_validate_json(stored) if stored is not None else None
+        row = self._row(arrival.key.encode(), stored)
         after, outgoing = self._edge.join(row, arrival, incoming)
         if after is not row:
             kept = after.model_dump_json(exclude_defaults=True).encode() if after is not None else None
             tables.save(state, stored, kept, expected=backlog(after), no_longer=backlog(row))
+            self._recent.put(arrival.key.encode(), kept, after)
         return outgoing
+
+    def _row(self, key: bytes, stored: bytes | None) -> Row | None:
+        if stored is None:
+            return None
+        return self._recent.get(key, stored) or Row.model_validate_json(stored)
 
     def _process_account(self, value: Any, key: Any, timestamp: int, headers: Any, state: Any) -> list[Outgoing]:
         incoming = _incoming(value, key, timestamp, headers)

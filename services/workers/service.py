@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from hocket.contracts.claims import Blobs, ClaimError, shrink_result
+from hocket.contracts.claims import Blobs, ClaimError, fits, held_inline, shrink_result
 from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.topics import Topics
@@ -116,10 +116,11 @@ class Worker:
             if outcome.error is None:
                 telling.settle(outcome.text)
         result = self._result(task, started, outcome)
-        try:
-            result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
-        except ClaimError as e:
-            result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
+        if not fits(result):
+            try:
+                result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
+            except ClaimError as e:
+                result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
         if result.status == "completed":
             self._tell(task, delivery, "completed", **_whole(started, telling))
         else:
@@ -168,7 +169,9 @@ class Worker:
 
     async def _run(self, task: Task, telling: Telling) -> Outcome:
         try:
-            work = await asyncio.to_thread(work_of, task, self._blobs)
+            # A thread is a tenth of a millisecond of CPU: only for what may have to be fetched.
+            direct = held_inline(task)
+            work = work_of(task, self._blobs) if direct else await asyncio.to_thread(work_of, task, self._blobs)
         except ClaimError as e:
             return Outcome(error=_error(e))
         except BadInput as e:
