@@ -124,6 +124,9 @@ def quix_application(settings: Settings, state_dir: Path) -> Application:
         request_timeout=30,
         consumer_extra_config={
             **client,
+            # A member with a name that comes back gets its partitions back at once: without, the group first waits
+            # for the session time-out of the dead one. In turn, one that stops for good is noticed only by that.
+            "group.instance.id": settings.instance,
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": settings.session_timeout_ms // 3,
             "fetch.wait.max.ms": 20,
