@@ -94,10 +94,16 @@ class Planner:
         rungs = RUNGS if task.budget_usd is None else (*RUNGS, CHEAPEST)
         call = planning_call(task, self.specialties, self.limits, asked)
         # A plan that stays unsound is no better from a smaller model.
-        found = await asker.climb(rungs, call, lambda d: self._compiled(task, d, asked).faults, final={"malformed"})
+        compiled = Compiled()
+
+        def check(draft: dict[str, Any]) -> Sequence[str]:
+            nonlocal compiled
+            compiled = self._compiled(task, draft, asked)
+            return compiled.faults
+
+        found = await asker.climb(rungs, call, check, final={"malformed"})
         used: dict[str, Any] = {"usage": tuple(asker.ledger.usage)}
         if isinstance(found, Found):
-            compiled = self._compiled(task, found.data, asked)
             plan = self._plan(task, started, source="llm", tasks=compiled.tasks, output_task=compiled.output_task)
             return plan.model_copy(update=used)
         instead = self._by_rules(task, started)
