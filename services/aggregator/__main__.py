@@ -11,7 +11,8 @@ from hocket.contracts.specialties import load_specialties
 from hocket.contracts.workflows import load_workflows
 from hocket.kafka.admin import TopicsError, check_joined, list_topics
 from hocket.kafka.client import codec_of, topics_of
-from hocket.runtime.lifecycle import read_settings
+from hocket.runtime import tracing
+from hocket.runtime.lifecycle import read_settings, start_tracing
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
 from services.aggregator.admission import World
@@ -53,6 +54,7 @@ def main() -> None:
         session_ttl_s=settings.session_ttl,
         done_marker_ms=settings.done_marker * 1000,
     )
+    start_tracing("aggregator", settings)
     with Vitals(settings) as vitals:
         asyncio.run(topics_are_there(settings, specialties))
         try:
@@ -60,6 +62,8 @@ def main() -> None:
         except Exception:
             log.exception("the aggregator stops; what was not committed will be done again after the restart")
             sys.exit(1)
+        finally:
+            tracing.stop()
 
 
 def _join(settings: Settings, world: World, vitals: Vitals) -> None:
