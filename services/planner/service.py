@@ -15,11 +15,13 @@ from hocket.core.estimate import Estimate
 from hocket.core.plan import PlanLimits
 from hocket.core.revise import Question, compile_revision, read_question
 from hocket.core.single import single_task
+from hocket.core.traces import Attributes
 from hocket.kafka.runtime import Delivery, Outgoing
 from hocket.llm.asking import Asker, Found, Sleep
 from hocket.llm.base import ModelError
 from hocket.llm.models import SET_A_KEY, Models
 from hocket.llm.purse import Purse, Rate
+from hocket.runtime import tracing
 from services.planner.decompose import planning_call
 
 PLANNING = "planning"
@@ -67,7 +69,12 @@ class Planner:
             )
             event_id = f"{task.request_id}/planning/{task.revision}.{task.attempt}/assigned"
             delivery.emit(Outgoing(topic=self.progress_topic, key=task.request_id, record=begun, event_id=event_id))
-        return [self.outgoing(await self.plan(task))]
+        with tracing.within(tracing.step("plan", "internal", _about(task))) as span:
+            plan = await self.plan(task)
+            span.set({"hocket.plan.source": plan.source, "hocket.plan.tasks": len(plan.tasks)})
+            if plan.error is not None:
+                span.failed(plan.error.kind, plan.error.message)
+        return [self.outgoing(plan)]
 
     def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:  # noqa: ARG002
         """What the request gets when planning it crashed."""
@@ -178,6 +185,15 @@ class Planner:
         if error.kind == "malformed":
             return Error(kind="invalid_plan", message=f"The plan was refused: {error.message}")
         return Error(kind=error.kind, message=error.message, retryable=error.retryable)
+
+
+def _about(task: Task) -> Attributes:
+    return {
+        "gen_ai.operation.name": "plan",
+        "gen_ai.agent.name": PLANNING,
+        "gen_ai.conversation.id": task.request_id,
+        "hocket.request.length": len(task.text),
+    }
 
 
 def _cannot_replan(asked: Question | None) -> Error:

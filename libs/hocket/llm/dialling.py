@@ -133,7 +133,7 @@ class Dial:
 
     def _settle(self, bound: Bound, usage: Usage) -> None:
         self.ledger.usage.append(usage)
-        metrics.CACHED_TOKENS.labels(bound.engine).inc(usage.cached_tokens)
+        metrics.spent(bound.engine, usage)
         self.gate.leave(bound, usage)
 
 
