@@ -16,6 +16,14 @@
   valueFrom: {secretKeyRef: {name: {{ $kafka.sasl.existingSecret }}, key: {{ $kafka.sasl.usernameKey }}}}
 - name: HOCKET_SASL_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $kafka.sasl.existingSecret }}, key: {{ $kafka.sasl.passwordKey }}}}
+{{- if $kafka.sasl.tokenUrl }}
+- name: HOCKET_SASL_TOKEN_URL
+  value: {{ $kafka.sasl.tokenUrl | quote }}
+{{- end }}
+{{- if $kafka.sasl.scope }}
+- name: HOCKET_SASL_SCOPE
+  value: {{ $kafka.sasl.scope | quote }}
+{{- end }}
 {{- end }}
 {{- if $kafka.tls.ca.existingSecret }}
 - name: HOCKET_SSL_CAFILE
@@ -26,6 +34,10 @@
   value: /etc/hocket/kafka-client/{{ $kafka.tls.client.certKey }}
 - name: HOCKET_SSL_KEYFILE
   value: /etc/hocket/kafka-client/{{ $kafka.tls.client.keyKey }}
+{{- if $kafka.tls.client.passwordKey }}
+- name: HOCKET_SSL_KEY_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $kafka.tls.client.existingSecret }}, key: {{ $kafka.tls.client.passwordKey }}}}
+{{- end }}
 {{- end }}
 {{- with .root.Values.schemaRegistry }}
 {{- if .url }}
@@ -222,7 +234,8 @@ spec:
     - name: {{ .service }}
       image: {{ include "hocket.image" . | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      command: {{ toJson $is.command }}
+      # Arguments only: the image's entry point passes signals on.
+      args: {{ toJson $is.command }}
       env:
         {{- include "hocket.kafka" $shared | nindent 8 }}
         {{- include "hocket.blobs" .root | nindent 8 }}
@@ -303,7 +316,7 @@ containers:
   - name: {{ .name }}
     image: {{ include "hocket.image" . | quote }}
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-    command: {{ toRawJson .command }}
+    args: {{ toRawJson .command }}
     env:
       {{- include "hocket.kafka" $shared | nindent 6 }}
       {{- if .blobs }}

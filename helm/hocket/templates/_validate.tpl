@@ -23,6 +23,9 @@
 {{- if and $v.monitoring.podMonitor.enabled $v.monitoring.serviceMonitor.enabled -}}
 {{- fail "monitoring.podMonitor and monitoring.serviceMonitor are both enabled, so everything would be scraped twice: keep one of them" -}}
 {{- end -}}
+{{- if and (eq $v.autoscaling.signal "kafka") (eq (include "hocket.scaler" .) "keda") (eq $v.kafka.sasl.mechanism "OAUTHBEARER") -}}
+{{- fail "autoscaling.signal is kafka, for which KEDA would have to log in with OAUTHBEARER, and that is not rendered: use autoscaling.signal monitor" -}}
+{{- end -}}
 {{- $contract := .Files.Get "files/contract.json" | fromJson -}}
 {{- range $specialty, $own := $v.workers -}}
 {{- if not (regexMatch "^[a-z][a-z0-9-]{1,39}$" $specialty) -}}
@@ -48,6 +51,9 @@
 {{- $protocol := $kafka.securityProtocol -}}
 {{- if and (hasPrefix "SASL" $protocol) (not $kafka.sasl.existingSecret) -}}
 {{- fail (printf "%s: kafka.securityProtocol is %s: set kafka.sasl.existingSecret to a Secret with user name and password" .name $protocol) -}}
+{{- end -}}
+{{- if and (hasPrefix "SASL" $protocol) (eq $kafka.sasl.mechanism "OAUTHBEARER") (not $kafka.sasl.tokenUrl) -}}
+{{- fail (printf "%s: kafka.sasl.mechanism is OAUTHBEARER: set kafka.sasl.tokenUrl to where its tokens come from" .name) -}}
 {{- end -}}
 {{- if and $kafka.sasl.existingSecret (not (hasPrefix "SASL" $protocol)) -}}
 {{- fail (printf "%s: kafka.sasl.existingSecret is set, but kafka.securityProtocol is %s: use SASL_SSL" .name $protocol) -}}

@@ -82,7 +82,7 @@ def read(uri: str, limit: int) -> bytes:
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """What a file system raises when it cannot read or write; the HTTP client and S3's have error roots of their own."""
+    """What a file system raises when it cannot read or write; HTTP's and S3's clients have error roots of their own."""
     found: tuple[type[Exception], ...] = (OSError, ValueError, ImportError)
     for module, name in (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError")):
         with contextlib.suppress(ImportError):
