@@ -115,6 +115,11 @@ class Runtime:
         return self._tenure.ledger.partitions
 
     @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at once at most."""
+        return self._concurrency
+
+    @property
     def stats(self) -> Stats:
         """Counters for heartbeats and tests."""
         counts = self._desk.counts
