@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from hocket.contracts import headers
 from hocket.contracts.codec import CodecError
-from hocket.contracts.records import Task
+from hocket.contracts.records import Plan, Result, Task
+from hocket.core import traces
 from hocket.core.poison import DeadRatio
 from hocket.kafka.job import Job
 from hocket.kafka.log import Raw, TooLarge
 from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
-from hocket.runtime import metrics
+from hocket.runtime import metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,10 @@ class Desk:
         *,
         who: str,
         specialty: str,
+        group: str = "",
         clock: Callable[[], int],
     ) -> None:
+        self._group = group
         self.counts = Counts()
         self._outbox = outbox
         self.hooks = hooks
@@ -145,11 +148,31 @@ class Desk:
             self._ratio.add(dead=True)
             if self._ratio.too_many:
                 raise self._poisoned(raw, e) from e
-            await self._bury(raw, kind=e.kind, reason=str(e), trace=headers.traceparent(raw.headers, _text(raw.key)))
+            trace = headers.traceparent(raw.headers, _text(raw.key))
+            with tracing.within(self._span(raw, trace, _text(raw.key))) as span:
+                span.failed(e.kind, str(e))
+                await self._bury(raw, kind=e.kind, reason=str(e), trace=trace)
             return
         self._ratio.add(dead=False)
         trace = headers.traceparent(raw.headers, task.request_id)
-        delivery = Delivery(
+        with tracing.within(self._span(raw, trace, task.request_id)) as span:
+            if span:
+                span.set({"hocket.task.attempt": task.attempt, "hocket.task.lost_workers": job.crashes})
+                trace = span.header
+            await self._run(task, self._delivery(raw, trace, received_at), job)
+
+    def _span(self, raw: Raw, trace: str, request_id: str) -> tracing.Open:
+        return tracing.work(
+            f"process {raw.topic}",
+            trace,
+            request_id,
+            lambda: traces.consumed(
+                topic=raw.topic, partition=raw.partition, offset=raw.offset, key=_text(raw.key), group=self._group
+            ),
+        )
+
+    def _delivery(self, raw: Raw, trace: str, received_at: int) -> Delivery:
+        return Delivery(
             topic=raw.topic,
             partition=raw.partition,
             offset=raw.offset,
@@ -159,15 +182,15 @@ class Desk:
             emit=lambda outgoing: self._outbox.emit(outgoing, trace),
             write=lambda outgoing: self._outbox.write(outgoing, trace),
         )
-        await self._run(task, delivery, job)
 
     async def _run(self, task: Task, delivery: Delivery, job: Job) -> None:
         self._meters.started.inc()
         began = time.monotonic()
         messages, failed, troubled = await self._outcome(task, delivery, job)
         await self._outbox.send(messages)
+        tracing.current().close_sends()
         seconds = time.monotonic() - began
-        self._meters.seconds.observe(seconds)
+        self._meters.seconds.observe(seconds, tracing.exemplar())
         (self._meters.failed if failed else self._meters.completed).inc()
         self.counts.seconds += seconds
         self.counts.failed += failed
@@ -180,7 +203,7 @@ class Desk:
         error: Exception
         try:
             outgoing = await self._outgoing(task, delivery, job)
-            messages = [await self._outbox.encode(o, delivery.trace) for o in outgoing]
+            messages = [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in outgoing]
         except asyncio.CancelledError:
             me = asyncio.current_task()
             if me is None or me.cancelling():
@@ -191,9 +214,13 @@ class Desk:
             error = e
         else:
             errors = [found for o in outgoing if (found := getattr(o.record, "error", None)) is not None]
+            if errors:
+                tracing.current().failed(errors[0].kind, errors[0].message)
             return messages, bool(errors), any(found.retryable for found in errors)
         kind = error.kind if isinstance(error, TooLarge | KillerTaskError) else "crashed"
         log.error("task %s of %s: %s", task.task_id, task.request_id, kind, exc_info=error)
+        tracing.current().crashed(error)
+        tracing.current().forget_sends()
         reason = f"{type(error).__name__}: {error}"
         await self._bury(job.raw, kind=kind, reason=reason, trace=delivery.trace)
         return await self._after_crash(task, delivery, error), True, True
@@ -224,7 +251,8 @@ class Desk:
 
     async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
         try:
-            return [await self._outbox.encode(o, delivery.trace) for o in self.hooks.on_crash(task, delivery, error)]
+            told = self.hooks.on_crash(task, delivery, error)
+            return [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in told]
         except Exception:  # the dead letter, written before, is what remains of the task
             log.exception("no failed outcome can be sent for task %s of %s", task.task_id, task.request_id)
             return []
@@ -260,6 +288,19 @@ class Desk:
             "is taken from it. Its producer must be mended, or this worker updated. The last one, partition "
             f"{raw.partition} offset {raw.offset}: {last}"
         )
+
+
+def _sending(outgoing: Outgoing, trace: str) -> str:
+    """The trace context that the record carries: of the span in which it is sent, when the trace is recorded."""
+    span = tracing.current()
+    if not span:
+        return trace
+    record = outgoing.record
+    told = traces.produced(
+        topic=outgoing.topic, key=outgoing.key, message_id=outgoing.event_id, request_id=span.request_id
+    )
+    known = traces.outcome_span(record) if isinstance(record, Result | Plan) else ""
+    return span.child(f"send {outgoing.topic}", "producer", told, known).header
 
 
 def _text(key: bytes | None) -> str:

@@ -80,14 +80,14 @@ class Runtime:
         self.draining = False
         self._clock = clock
         self._concurrency = concurrency or settings.concurrency
-        self._consumer = consumer or _kafka_consumer(settings, topic, group, f"{service}/{worker}")
-        who = f"{service}/{worker}"
-        self._meters = metrics.Meters(self.specialty)
+        who, kind = f"{service}/{worker}", self.specialty
+        self._consumer = consumer or _kafka_consumer(settings, topic, group, who)
+        self._meters = metrics.Meters(kind)
         on_drop = self._meters.progress_dropped.inc
         self._outbox = Outbox(producer=producer, codec=codec, source=who, clock=clock, on_drop=on_drop)
         self._pace = Pace()
         hooks = Hooks(handler=handler, on_crash=on_crash, on_cancel=on_cancel, on_late=on_late, on_run=self._pace.note)
-        self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=self.specialty, clock=clock)
+        self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=kind, group=group, clock=clock)
         mark = f"{worker}@{secrets.token_hex(3)}"  # a restarted process is another owner
         words = Handovers(mark, topic=topics.handovers, tasks=topic, outbox=self._outbox, clock=clock)
         self._queue = Intake(settings.window or max(5_000, 4 * self._concurrency))
@@ -112,6 +112,11 @@ class Runtime:
     def partitions(self) -> tuple[int, ...]:
         """The partitions it holds now."""
         return self._tenure.ledger.partitions
+
+    @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at once at most."""
+        return self._concurrency
 
     @property
     def stats(self) -> Stats:

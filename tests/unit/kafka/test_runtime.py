@@ -12,12 +12,14 @@ from hocket.contracts import headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Error, Handover, Progress, Result, Task
 from hocket.contracts.topics import Topics
+from hocket.core import traces
 from hocket.core.donemap import decode
 from hocket.kafka.client import partition_of
 from hocket.kafka.log import CommitRefused, TooLarge
 from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
+from tests.support.tracing import traced
 
 TOPICS = Topics("t-")
 TOPIC = TOPICS.tasks("writing")
@@ -141,6 +143,37 @@ async def test_a_task_becomes_a_result_with_its_trace_and_is_committed():
     assert headers.get(raw.headers, "ce_source") == "/hocket/worker/w"
     assert headers.get(raw.headers, "ce_type") == "hocket.Result"
     assert raw.partition == partition_of(b"r1", 4)
+
+
+async def test_a_tasks_spans_hang_below_its_request_and_its_result_carries_the_span_that_sent_it():
+    log = FakeLog()
+    with traced() as kept:
+        put(log, "r1")
+        async with running(make(log, at_once)):
+            await until(lambda: total_committed(log) == 1)
+    [done] = log.records(TOPICS.results)
+    process, sent = kept.spans
+    assert (process.name, process.parent) == (f"process {TOPIC}", traces.request_span("r1"))
+    assert process.links == (traces.read(headers.traceparent((), "r1")),)
+    assert process.attributes["messaging.consumer.group.name"] == GROUP
+    assert headers.get(done.headers, "traceparent") == sent.context.header
+    assert (sent.name, sent.parent) == (f"send {TOPICS.results}", process.context.span_id)
+    assert sent.context.span_id == traces.outcome_span(results(log)[0])
+
+
+async def test_a_crashed_tasks_exception_stands_in_its_span():
+    log = FakeLog()
+
+    async def breaks(t: Task, delivery: object) -> list[Outgoing]:
+        raise ValueError("no")
+
+    with traced() as kept:
+        put(log, "r1")
+        async with running(make(log, breaks)):
+            await until(lambda: total_committed(log) == 1)
+    process = kept.named(f"process {TOPIC}")
+    assert [e.name for e in process.events] == ["exception"]
+    assert process.attributes["error.type"] == "ValueError"
 
 
 async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():
