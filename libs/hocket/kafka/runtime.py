@@ -43,6 +43,7 @@ _REVIEW_S = 1.0  # how often it looks for what time alone has changed
 _HOLD_S = 1.0  # full for longer than this: pause, which throws prefetched records away
 _LINGER_S = 0.5  # calls that end so soon after SIGTERM are committed rather than handed over
 _FLUSH_S = 1.0
+_TROUBLED = 5  # fewer failures in a row say nothing
 
 
 class Runtime:
@@ -264,7 +265,7 @@ class Runtime:
             return
         now = self._clock()
         while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
-            if self._desk.counts.troubled_in_a_row >= self._concurrency:
+            if self._desk.counts.troubled_in_a_row >= max(self._concurrency, _TROUBLED):
                 break  # until the next review, which decides how many it may start
             if (job := self._queue.pop(now)) is None:
                 break
