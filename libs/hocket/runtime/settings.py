@@ -97,6 +97,10 @@ class Settings(BaseSettings):
     lag_metrics: tuple[Literal["kafka_exporter", "kafka_lag_exporter"], ...] = Field(
         default=(), description="Also publish lag under the names of these exporters, for dashboards that expect them"
     )
+    monitor_token: SecretStr | None = Field(
+        default=None,
+        description="Asked of whoever opens the monitor's page; without one, it is open to all who reach it",
+    )
     cluster_name: str = Field(default="kafka", description="The cluster_name of kafka_lag_exporter's metrics")
 
     log_format: Literal["auto", "json", "text"] = "auto"
