@@ -18,6 +18,9 @@ from hocket.contracts.records import Answer, DeadLetter, Progress, TaskReceipt
 MAX_OPEN = 20_000
 MAX_ANSWERED = 500
 MAX_DEAD = 50
+MAX_ENDED = 200_000
+"""So many ids of answered requests are remembered, some 20 MB: after a restart progress may be read behind answers, and
+would open its request for good."""
 ROWS = 40
 """So many requests in progress are sent to a page, the newest first; the counts tell of the others."""
 FORGET_MS = 3_600_000
@@ -113,6 +116,7 @@ class Board:
     def __init__(self) -> None:
         self.open: OrderedDict[str, Asked] = OrderedDict()
         self.answered: OrderedDict[str, Asked] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self.dead: deque[DeadLetter] = deque(maxlen=MAX_DEAD)
         self.rates = Minute()
         self.seconds: deque[tuple[int, float]] = deque(maxlen=_TIMES)
@@ -122,7 +126,7 @@ class Board:
 
     def progress(self, event: Progress) -> None:
         """Takes a word on a request under way; what comes after its answer changes nothing."""
-        if event.request_id in self.answered:
+        if event.request_id in self._ended:
             return
         asked = self.open.get(event.request_id)
         if asked is None:
@@ -163,8 +167,11 @@ class Board:
 
     def answer(self, answer: Answer) -> None:
         """Takes an answer: the request leaves those in progress; saying so twice counts once."""
-        if answer.request_id in self.answered:
+        if answer.request_id in self._ended:
             return
+        self._ended[answer.request_id] = None
+        if len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
         receipt = answer.receipt
         asked = self.open.pop(answer.request_id, None)
         if asked is None:

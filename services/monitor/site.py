@@ -22,6 +22,8 @@ from services.monitor.views import request_view
 COOKIE = "hocket_monitor"
 OPEN_PATHS = frozenset({"/startup", "/ready", "/live", "/metrics", "/scaling"})
 """Without user data: probes, scrapers and autoscalers need no token."""
+_SEARCHES = 2
+"""So many searches read the topic of answers at once; others wait."""
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _TYPES = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
 _HEADERS = {
@@ -79,9 +81,14 @@ def add_site(app: web.Application, settings: Settings, board: Board, hub: Hub) -
             raise web.HTTPNotFound
         return web.Response(body=bodies[name], content_type=_TYPES[name], charset="utf-8", headers=_HEADERS)
 
+    searching = asyncio.Semaphore(_SEARCHES)
+
     async def one(request: web.Request) -> web.Response:
         request_id = request.match_info["id"]
-        found = board.find(request_id) or await _in_topic(settings, request_id)
+        found = board.find(request_id)
+        if found is None:
+            async with searching:
+                found = await _in_topic(settings, request_id)
         if found is None:
             message = f"{request_id} is neither in progress nor found among the answers; see `hocket result`"
             return web.json_response({"error": message}, status=404)

@@ -96,7 +96,7 @@ class Page:
         age = self.offsets_age_ms()
         if age is None:
             return "the offsets have not been read yet"
-        return f"the offsets are {age // 1000} s old: Kafka does not answer" if age > STALE_MS else None
+        return "Kafka does not answer: the lag figures are more than 30 s old" if age > STALE_MS else None
 
 
 async def serve(settings: Settings, page: Page, board: Board, hub: Hub) -> tuple[web.AppRunner, str]:

@@ -79,6 +79,8 @@ def test_memory_is_bounded_and_the_newest_stay():
     for n in range(MAX_ANSWERED + 5):
         board.answer(answer(f"a{n}", at=n))
     assert len(board.answered) == MAX_ANSWERED
+    board.progress(planned("a0", at=1))  # read behind its answer, which is not shown any more
+    assert "a0" not in board.open
     before = len(board.open)
     board.forget(FORGET_MS + MAX_OPEN)
     assert len(board.open) < before
