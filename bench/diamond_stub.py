@@ -105,9 +105,9 @@ def written_down(handler: Callable[..., Any], pen: Pen | None) -> Callable[..., 
 
     async def handle(task: Task, delivery: Delivery) -> Any:
         name = f"{task.request_id}/{task.task_id}"
-        pen.started(name, delivery.partition)
+        pen.started(name, delivery.partition, delivery.offset)
         outgoing = await handler(task, delivery)
-        pen.ended(name, delivery.partition)
+        pen.ended(name, delivery.partition, delivery.offset)
         return outgoing
 
     return handle

@@ -11,7 +11,8 @@ from hocket.contracts.specialties import Specialty, load_specialties
 from hocket.contracts.workflows import load_workflows
 from hocket.kafka.admin import TopicsError, check_joined, list_topics
 from hocket.kafka.client import codec_of, topics_of
-from hocket.runtime.lifecycle import collect_rarely, read_settings
+from hocket.runtime import tracing
+from hocket.runtime.lifecycle import collect_rarely, read_settings, start_tracing
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
 from services.aggregator.admission import World
@@ -64,6 +65,7 @@ def main() -> None:
         done_marker_ms=settings.done_marker * 1000,
         local=local_first(specialties.values()) if settings.bundles else {},
     )
+    start_tracing("aggregator", settings)
     with Vitals(settings) as vitals:
         asyncio.run(topics_are_there(settings, specialties))
         try:
@@ -71,6 +73,8 @@ def main() -> None:
         except Exception:
             log.exception("the aggregator stops; what was not committed will be done again after the restart")
             sys.exit(1)
+        finally:
+            tracing.stop()
 
 
 def _join(settings: Settings, world: World, vitals: Vitals) -> None:

@@ -182,6 +182,7 @@ class Aggregator:
             worker=worker,
             world=lambda record: _world_for(record, world, replies, fleet(), pressed=self._pressure.on),
             count=count,
+            group=settings.group("aggregator"),
         )
         self._accounts = AccountEdge(
             topics=self._topics, codec=codec, partitions=partitions, worker=worker, count=count

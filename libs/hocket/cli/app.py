@@ -232,6 +232,21 @@ def tail(
     asyncio.run(run(settings_of(ctx), topic, beginning=beginning, limit=number, to_end=end, output=output))
 
 
+@app.command()
+@guarded
+def lag(
+    ctx: typer.Context,
+    *,
+    group: Annotated[str | None, typer.Option(help="Only this group: its name, role or a pattern.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also partitions that nobody has read or holds.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """How far each consumer group is behind. LAG is Kafka's own figure, NET what of it is still to be worked."""
+    from hocket.cli.lag import run_lag
+
+    run_lag(settings_of(ctx), group=group, everything=everything, output=output)
+
+
 @app.command("export")
 @guarded
 def export_pairs(

@@ -46,7 +46,7 @@ class Blobs:
             if not (fs.exists(path) and fs.size(path) == len(data)):
                 fs.makedirs(posixpath.dirname(path), exist_ok=True)
                 fs.pipe_file(path, data)
-        except (OSError, ValueError, ImportError) as e:
+        except unreadable() as e:
             raise ClaimError(
                 "blob_store", f"cannot write to the blob store {self.store} (HOCKET_BLOB_STORE): {e}"
             ) from e

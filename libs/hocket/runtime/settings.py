@@ -88,6 +88,20 @@ class Settings(BaseSettings):
 
     http_host: str = Field(default="127.0.0.1", description="Bind address of health and metrics")
     http_port: int | None = Field(default=None, description="Port of health and metrics; none means not served")
+    scaling_drain_seconds: float = Field(
+        default=60.0, gt=0, description="The scaling signal asks for workers that work a backlog off within this time"
+    )
+    scaling_keep_seconds: float = Field(
+        default=300.0, ge=0, description="While Kafka gives no figures, the last scaling signal is kept for this time"
+    )
+    scaling_fallback_workers: int = Field(
+        default=1, ge=0, description="Workers of each specialty that are asked for after that"
+    )
+    lag_metrics: tuple[Literal["kafka_exporter", "kafka_lag_exporter"], ...] = Field(
+        default=(), description="Also publish lag under the names of these exporters, for dashboards that expect them"
+    )
+    cluster_name: str = Field(default="kafka", description="The cluster_name of kafka_lag_exporter's metrics")
+
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
