@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import structlog
 
 from hocket.contracts.claims import Blobs, ClaimError, shrink_result
-from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
+from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task, Usage
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.topics import Topics
 from hocket.core.coalesce import Piece
@@ -106,13 +107,15 @@ class Worker:
         self._blobs = blobs
         self._worker = worker
         self._now_ms = now_ms
+        self._purses = WeakKeyDictionary[Delivery, Purse]()
+        """Of the tasks under way: whatever ends one, what its calls have cost stands in its result."""
 
     async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """The runtime's handler: one Result for every task. All streamed text is safe before the result is sent."""
         started = self._now_ms()
         self._tell(task, delivery, "assigned")
         async with Telling(lambda piece: self._say(task, delivery, started, piece)) as telling:
-            outcome = await self._outcome(task, telling)
+            outcome = await self._outcome(task, delivery, telling)
             if outcome.error is None:
                 telling.settle(outcome.text)
         result = self._result(task, started, outcome)
@@ -133,14 +136,14 @@ class Worker:
         if isinstance(error, TooLarge):
             told = Error(kind=error.kind, message=f"The result cannot be sent: {error}. Ask for less at once.")
         self._failed(task, delivery, told)
-        return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
+        outcome = Outcome(error=told, usage=self._paid(delivery))
+        return [self._outgoing(task, self._result(task, delivery.received_at_ms, outcome))]
 
     def on_cancel(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """What the request gets for a task that its cancellation ended, or kept from being started."""
         told = Error(kind="cancelled", message="The request was cancelled.")
-        result = self._result(task, delivery.received_at_ms, Outcome(error=told)).model_copy(
-            update={"status": "cancelled"}
-        )
+        outcome = Outcome(error=told, usage=self._paid(delivery))
+        result = self._result(task, delivery.received_at_ms, outcome).model_copy(update={"status": "cancelled"})
         self._failed(task, delivery, told)
         return [self._outgoing(task, result)]
 
@@ -150,7 +153,11 @@ class Worker:
         self._failed(task, delivery, told)
         return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
 
-    async def _outcome(self, task: Task, telling: Telling) -> Outcome:
+    def _paid(self, delivery: Delivery) -> tuple[Usage, ...]:
+        purse = self._purses.get(delivery)
+        return tuple(purse.paid) if purse is not None else ()
+
+    async def _outcome(self, task: Task, delivery: Delivery, telling: Telling) -> Outcome:
         if task.specialty != self._specialty.name:
             message = f"A task for {task.specialty} stood in the topic of {self._specialty.name}: mend its producer."
             return Outcome(error=Error(kind="misrouted", message=message))
@@ -160,20 +167,20 @@ class Worker:
         scope = asyncio.timeout(None if left is None else left + _SLACK_S)
         try:
             async with scope:
-                return self._in_time(task, await self._run(task, telling))
+                return self._in_time(task, await self._run(task, delivery, telling))
         except TimeoutError:
             if not scope.expired():
                 raise
-            return Outcome(error=_late("while it ran"))
+            return Outcome(error=_late("while it ran"), usage=self._paid(delivery))
 
-    async def _run(self, task: Task, telling: Telling) -> Outcome:
+    async def _run(self, task: Task, delivery: Delivery, telling: Telling) -> Outcome:
         try:
             work = await asyncio.to_thread(work_of, task, self._blobs)
         except ClaimError as e:
             return Outcome(error=_error(e))
         except BadInput as e:
             return Outcome(error=Error(kind="bad_input", message=str(e)))
-        gate = Purse(task.budget_usd, self._rate)
+        gate = self._purses[delivery] = Purse(task.budget_usd, self._rate)
         return await self._engines.run(
             self._specialty,
             work,
