@@ -101,6 +101,9 @@ class Settings(BaseSettings):
 
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_content: bool = Field(
+        default=False, description="Also log what was asked and answered. Think of who may read the logs"
+    )
 
     @field_validator("prefix")
     @classmethod
