@@ -17,7 +17,7 @@ from hocket.contracts.codec import Codec
 from hocket.contracts.records import Control, Grant, Plan, Record, Request, Result, TaskInput, Wakeup
 from hocket.contracts.topics import Topics
 from hocket.core import traces
-from hocket.runtime import tracing
+from hocket.runtime import logs, tracing
 from services.aggregator.admission import World
 from services.aggregator.events import (
     Arrival,
@@ -99,7 +99,7 @@ class Edge:
         track = self._track(traces.read(trace), arrival, incoming) if tracing.on() else None
         sent: list[Sent] = []
         out = [o for e in effects if (o := self._outgoing(e, incoming.at, trace, track, sent)) is not None]
-        if log.isEnabledFor(logging.INFO):
+        if logs.tasks() and log.isEnabledFor(logging.INFO):
             _tell(effects, out)
         if track is not None:
             tracing.emit(track.spans(row, sent, began, time_ns()))

@@ -224,7 +224,7 @@ class Desk:
         written = await self._outbox.send(messages)
         tracing.current().close_sends()
         seconds = time.monotonic() - began
-        if log.isEnabledFor(logging.INFO):
+        if logs.tasks() and log.isEnabledFor(logging.INFO):
             log.info("task %s", "failed" if failed else "completed", extra=_told(task, messages, written, seconds))
         self._meters.seconds.observe(seconds, tracing.exemplar())
         (self._meters.failed if failed else self._meters.completed).inc()

@@ -42,8 +42,9 @@ Fields = Mapping[str, object]
 _about: ContextVar[Callable[[], Fields] | None] = ContextVar("hocket_about", default=None)
 
 
-class _Content:
-    shown = False
+class _Shown:
+    content = False
+    tasks = True
 
 
 @contextmanager
@@ -58,7 +59,12 @@ def about(fields: Callable[[], Fields]) -> Iterator[None]:
 
 def content() -> bool:
     """Whether texts of requests, prompts and outputs may be logged: HOCKET_LOG_CONTENT."""
-    return _Content.shown
+    return _Shown.content
+
+
+def tasks() -> bool:
+    """Whether each task's end is a line: HOCKET_LOG_TASKS, else whether lines are JSON; a terminal would be flooded."""
+    return _Shown.tasks
 
 
 def add_about(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -71,8 +77,9 @@ def add_about(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mu
 
 def setup_logs(settings: Settings, **bound: Any) -> None:
     """Configures structlog and the standard library's loggers; `bound` stands in every line (service, worker)."""
-    _Content.shown = settings.log_content
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    _Shown.content = settings.log_content
+    _Shown.tasks = as_json if settings.log_tasks is None else settings.log_tasks
     shared: list[Any] = [
         structlog.stdlib.ExtraAdder(),
         add_about,

@@ -3,11 +3,12 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
 
-from hocket.runtime.logs import Seldom, about, content, setup_logs
+from hocket.runtime.logs import Seldom, about, content, setup_logs, tasks
 from hocket.runtime.settings import Settings
 
 
@@ -35,12 +36,17 @@ def test_every_line_says_what_it_is_about_whoever_logs_it(restored: None, capsys
     assert "request_id" not in third
 
 
-def test_texts_are_shown_only_when_asked_for(restored: None) -> None:
-    setup_logs(Settings())
-    assert not content()
-    setup_logs(Settings(log_content=True))
-    assert content()
-    setup_logs(Settings())
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [({}, (False, True)), ({"log_content": True}, (True, True)), ({"log_format": "text"}, (False, False)),
+     ({"log_format": "text", "log_tasks": True}, (False, True)), ({"log_tasks": False}, (False, False))],
+)  # fmt: skip
+def test_texts_are_shown_when_asked_for_and_tasks_not_in_a_terminal(
+    restored: None, given: dict[str, Any], shown: tuple[bool, bool]
+) -> None:
+    setup_logs(Settings(**({"log_format": "json"} | given)))
+    assert (content(), tasks()) == shown
+    setup_logs(Settings(log_format="json"))
 
 
 def record(message: str, *values: object) -> logging.LogRecord:
