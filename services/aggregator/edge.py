@@ -163,6 +163,8 @@ class Edge:
         match effect:
             case Dispatch(task=task):
                 self._count("dispatched", task.specialty)
+                for step_behind in task.bundle:
+                    self._count("bundled", step_behind.specialty)
                 return topics.tasks(task.specialty), Dispatch(task=claims.shrink_task(task, self._blobs.put))
             case Reply(answer=answer, topic=topic):
                 self._count("answered", answer.status)

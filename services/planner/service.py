@@ -26,9 +26,15 @@ from services.planner.decompose import planning_call
 
 PLANNING = "planning"
 """What the aggregator calls the planner's task, and the last part of its topic."""
-RUNGS = ("frontier", "middle")
+RUNGS: Mapping[str, tuple[str, ...]] = {
+    "fast": ("small", "middle", "frontier"),
+    "balanced": ("frontier", "middle"),
+    "best": ("frontier", "middle"),
+}
+"""Who plans, by the request's strategy. Nothing of the answer begins before the plan is there: `fast` gives up some of
+its quality for that time."""
 CHEAPEST = "small"
-"""Plans only when the request has a cap whose share for planning does not pay for the others."""
+"""Plans otherwise only when the request has a cap whose share for planning does not pay for the others."""
 
 
 @dataclass(kw_only=True)
@@ -98,13 +104,24 @@ class Planner:
         if single is not None:
             return self._plan(task, started, tasks=(single,), output_task=single.task_id)
         asker = self._asker(task)
-        rungs = RUNGS if task.budget_usd is None else (*RUNGS, CHEAPEST)
+        rungs = RUNGS[task.strategy]
         call = planning_call(task, self.specialties, self.limits, asked)
-        # A plan that stays unsound is no better from a smaller model.
-        found = await asker.climb(rungs, call, lambda d: self._compiled(task, d, asked).faults, final={"malformed"})
+        compiled = Compiled()
+
+        def check(draft: dict[str, Any]) -> Sequence[str]:
+            nonlocal compiled
+            compiled = self._compiled(task, draft, asked)
+            return compiled.faults
+
+        found = await asker.climb(
+            rungs if task.budget_usd is None or CHEAPEST in rungs else (*rungs, CHEAPEST),
+            call,
+            check,
+            # A plan that stays unsound is no better from a smaller model.
+            final={"malformed"} if rungs[0] == "frontier" else (),
+        )
         used: dict[str, Any] = {"usage": tuple(asker.ledger.usage)}
         if isinstance(found, Found):
-            compiled = self._compiled(task, found.data, asked)
             plan = self._plan(task, started, source="llm", tasks=compiled.tasks, output_task=compiled.output_task)
             return plan.model_copy(update=used)
         instead = self._by_rules(task, started)
@@ -162,7 +179,8 @@ class Planner:
 
     def _failed(self, error: ModelError | None) -> Error:
         if error is None:
-            message = f"No {' or '.join(RUNGS)} model is in the catalogue for the configured providers (HOCKET_MODELS)."
+            names = " or ".join(RUNGS["balanced"])
+            message = f"No {names} model is in the catalogue for the configured providers (HOCKET_MODELS)."
             return Error(kind="needs_model", message=message)
         if error.kind == "malformed":
             return Error(kind="invalid_plan", message=f"The plan was refused: {error.message}")

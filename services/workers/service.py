@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
-from hocket.contracts.claims import Blobs, ClaimError, shrink_result
+from hocket.contracts.claims import Blobs, ClaimError, fits, held_inline, shrink_result
 from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.topics import Topics
@@ -21,6 +22,7 @@ from hocket.kafka.runtime import Delivery, Outgoing
 from hocket.llm.gate import Gate
 from hocket.llm.purse import Purse, Rate
 from hocket.runtime import tracing
+from services.workers.bundle import Bundle, RunsLocally
 from services.workers.engine import Outcome
 from services.workers.telling import Telling
 
@@ -29,7 +31,7 @@ _SLACK_S = 0.25
 """Engines know the deadline and end by it, with an account of what it cost; after this they are cut off."""
 
 
-class Runs(Protocol):
+class Runs(RunsLocally, Protocol):
     """What a worker asks of its engines; see services.workers.engine.Engines."""
 
     async def run(
@@ -99,6 +101,7 @@ class Worker:
         worker: str,
         now_ms: Callable[[], int],
         rate: Rate | None = None,
+        known: Mapping[str, Specialty] | None = None,
     ) -> None:
         self._rate = rate
         self._specialty = specialty
@@ -108,6 +111,9 @@ class Worker:
         self._blobs = blobs
         self._worker = worker
         self._now_ms = now_ms
+        # Nothing of a bundled step stands in the blob store, so looking at one never blocks.
+        look = partial(work_of, blobs=blobs)
+        self._bundle = Bundle(engines=engines, known=known or {}, look=look, now_ms=now_ms)
 
     async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """The runtime's handler: one Result for every task. All streamed text is safe before the result is sent."""
@@ -120,6 +126,9 @@ class Worker:
             self._tell(task, delivery, "completed", **told)
         else:
             self._failed(task, delivery, result.error)
+        if task.bundle:
+            steps = await self._bundle.run(task, result, lambda step: self._tell(step, delivery, "completed"))
+            result = result.model_copy(update={"bundle": tuple(steps)})
         return [self._outgoing(task, result)]
 
     async def _worked(self, task: Task, delivery: Delivery) -> tuple[Result, dict[str, Any]]:
@@ -131,10 +140,11 @@ class Worker:
             if outcome.error is None:
                 telling.settle(outcome.text)
         result = self._result(task, started, outcome)
-        try:
-            result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
-        except ClaimError as e:
-            result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
+        if not fits(result):
+            try:
+                result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
+            except ClaimError as e:
+                result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
         return result, _whole(started, telling)
 
     def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:
@@ -179,7 +189,9 @@ class Worker:
 
     async def _run(self, task: Task, telling: Telling) -> Outcome:
         try:
-            work = await asyncio.to_thread(work_of, task, self._blobs)
+            # A thread is a tenth of a millisecond of CPU: only for what may have to be fetched.
+            direct = held_inline(task)
+            work = work_of(task, self._blobs) if direct else await asyncio.to_thread(work_of, task, self._blobs)
         except ClaimError as e:
             return Outcome(error=_error(e))
         except BadInput as e:

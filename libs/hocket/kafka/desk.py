@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,6 +14,7 @@ from hocket.contracts.codec import CodecError
 from hocket.contracts.records import Plan, Result, Task
 from hocket.core import traces
 from hocket.core.poison import DeadRatio
+from hocket.kafka.job import Job
 from hocket.kafka.log import Raw, TooLarge, Written
 from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
 from hocket.runtime import logs, metrics, tracing
@@ -22,7 +22,7 @@ from hocket.runtime import logs, metrics, tracing
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)  # one for each task: frozen ones take three times as long to make
 class Delivery:
     """Where a task came from, and how to tell of it while it runs.
 
@@ -73,20 +73,6 @@ class KillerTaskError(Exception):
     """A task during which its worker died too often; it is not run again."""
 
     kind = "killer"
-
-
-@dataclass(eq=False)
-class Visit:
-    """One record at the desk. `task` is None when it could not be decoded, or was not yet."""
-
-    raw: Raw
-    task: Task | None = None
-    crashes: int = 0
-    """In how many deliveries its worker died."""
-    cancelled: bool = False
-    late: bool = False
-    interruptible: bool = False
-    """Whether its handler runs now, so that cancelling its asyncio task ends only that."""
 
 
 @dataclass(kw_only=True)
@@ -152,18 +138,18 @@ class Desk:
         self._clock = clock
         self._ratio = DeadRatio()
 
-    def open(self, raw: Raw) -> Visit:
-        """The record with its task, if it can be had at once. Never waits: `process` does what is left."""
-        visit = Visit(raw)
-        with contextlib.suppress(CodecError):
-            visit.task = self._outbox.decode_now(raw.value, Task)
-        return visit
-
-    async def process(self, visit: Visit) -> None:
-        """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
-        raw, received_at = visit.raw, self._clock()
+    def open(self, raw: Raw) -> Task | None:
+        """The task, if it can be had at once. Never waits: `process` does what is left."""
         try:
-            task = visit.task or await self._outbox.decode(raw.value, Task)
+            return self._outbox.decode_now(raw.value, Task)
+        except CodecError:
+            return None
+
+    async def process(self, job: Job) -> None:
+        """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
+        raw, received_at = job.raw, self._clock()
+        try:
+            task = job.task or await self._outbox.decode(raw.value, Task)
         except CodecError as e:
             self._ratio.add(dead=True)
             if self._ratio.too_many:
@@ -180,9 +166,9 @@ class Desk:
             tracing.within(self._span(raw, trace, task.request_id)) as span,
         ):
             if span:
-                span.set({"hocket.task.attempt": task.attempt, "hocket.task.lost_workers": visit.crashes})
+                span.set({"hocket.task.attempt": task.attempt, "hocket.task.lost_workers": job.crashes})
                 trace = span.header
-            await self._run(task, self._delivery(raw, trace, received_at), visit)
+            await self._run(task, self._delivery(raw, trace, received_at), job)
 
     def _span(self, raw: Raw, trace: str, request_id: str) -> tracing.Open:
         return tracing.work(
@@ -217,10 +203,10 @@ class Desk:
             write=lambda outgoing: self._outbox.write(outgoing, trace),
         )
 
-    async def _run(self, task: Task, delivery: Delivery, visit: Visit) -> None:
+    async def _run(self, task: Task, delivery: Delivery, job: Job) -> None:
         self._meters.started.inc()
         began = time.monotonic()
-        messages, failed, troubled = await self._outcome(task, delivery, visit)
+        messages, failed, troubled = await self._outcome(task, delivery, job)
         written = await self._outbox.send(messages)
         tracing.current().close_sends()
         seconds = time.monotonic() - began
@@ -233,11 +219,11 @@ class Desk:
         self.counts.troubled += troubled
         self.counts.completed += not failed
 
-    async def _outcome(self, task: Task, delivery: Delivery, visit: Visit) -> tuple[list[Message], bool, bool]:
+    async def _outcome(self, task: Task, delivery: Delivery, job: Job) -> tuple[list[Message], bool, bool]:
         """What to send, whether the task failed, and whether it might go well another time: its record says so."""
         error: Exception
         try:
-            outgoing = await self._outgoing(task, delivery, visit)
+            outgoing = await self._outgoing(task, delivery, job)
             messages = [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in outgoing]
         except asyncio.CancelledError:
             me = asyncio.current_task()
@@ -259,30 +245,30 @@ class Desk:
         tracing.current().crashed(error)
         tracing.current().forget_sends()
         reason = f"{type(error).__name__}: {error}"
-        await self._bury(visit.raw, kind=kind, reason=reason, trace=delivery.trace)
+        await self._bury(job.raw, kind=kind, reason=reason, trace=delivery.trace)
         return await self._after_crash(task, delivery, error), True, True
 
-    async def _outgoing(self, task: Task, delivery: Delivery, visit: Visit) -> Sequence[Outgoing]:
-        if visit.crashes >= MAX_DELIVERIES:
+    async def _outgoing(self, task: Task, delivery: Delivery, job: Job) -> Sequence[Outgoing]:
+        if job.crashes >= MAX_DELIVERIES:
             raise KillerTaskError(
-                f"its worker died {visit.crashes} times while it ran: see what it does to a worker, then replay it"
+                f"its worker died {job.crashes} times while it ran: see what it does to a worker, then replay it"
             )
-        if visit.cancelled and self._on_cancel is not None:
+        if job.cancelled and self._on_cancel is not None:
             return self._on_cancel(task, delivery)
-        if visit.late and self._on_late is not None:
+        if job.late and self._on_late is not None:
             return self._on_late(task, delivery)
-        visit.interruptible = True
+        job.interruptible = True
         began = time.monotonic()
         try:
             outgoing = await self._handler(task, delivery)
         except asyncio.CancelledError:
             me = asyncio.current_task()
             # One cancellation is the request's; another would be the process's, and goes on.
-            if not visit.cancelled or self._on_cancel is None or me is None or me.uncancel():
+            if not job.cancelled or self._on_cancel is None or me is None or me.uncancel():
                 raise
             return self._on_cancel(task, delivery)
         finally:
-            visit.interruptible = False
+            job.interruptible = False
         self._on_run(1000 * (time.monotonic() - began))
         return outgoing
 

@@ -214,6 +214,12 @@ BROADCAST_SKIPPED = Counter(
 DISPATCHED = Counter(
     "hocket_tasks_dispatched", "Tasks sent to a specialty (or the planner). Flat while requests come: see the log.", _BY
 )
+BUNDLED = Counter(
+    "hocket_tasks_bundled",
+    "Tasks sent with the one before them, because the aggregator is behind. Rising: scale it.",
+    _BY,
+)
+PRESSED = Gauge("hocket_aggregator_pressed", "1 while the aggregator is behind and bundles tasks. Scale it out.")
 ANSWERED = Counter(
     "hocket_requests_answered", "Terminal answers by status. failed or expired rising: read the receipts.", ("status",)
 )
