@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import datadog
 from tests.support.catalogue import catalogue, labels_in, named_in
 from tests.support.tree import ROOT
 
@@ -74,3 +76,16 @@ def test_no_page_is_left_over_and_pages_name_only_metrics_that_exist() -> None:
     for page in pages:
         strange = {n for n in named_in(page.read_text("utf-8")) if n not in known}
         assert strange == set(), page.name
+
+
+def test_every_alert_is_a_datadog_monitor_over_metrics_that_exist() -> None:
+    found = {m["name"]: m for m in datadog.monitors()}
+    assert sorted(found) == sorted(NAMES) == sorted(datadog.QUERIES)
+    names = {m.name for m in catalogue()}
+    for alert in ALERTS:
+        query = found[alert["alert"]]["query"]
+        named = set(re.findall(r"hocket\.(hocket_[a-z0-9_]+)", query))
+        assert named, query
+        assert named <= names, query
+        roots = {SERIES[n].name for n in named_in(alert["expr"])}
+        assert named <= roots, "the same metrics as the rule"
