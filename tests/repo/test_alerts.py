@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.support import datadog
+from tests.support.alerts import promtool
 from tests.support.catalogue import catalogue, labels_in, named_in
 from tests.support.tree import ROOT
 
@@ -20,15 +18,6 @@ TESTS = ROOT / "tests/alerts/hocket.test.yaml"
 ALERTS: list[dict[str, Any]] = [r for g in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for r in g["rules"]]
 SERIES = {name: m for m in catalogue() for name in m.series}
 NAMES = [a["alert"] for a in ALERTS]
-
-
-def promtool(*arguments: str | Path) -> str:
-    """What is wrong, by promtool; nothing when all is well."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        pytest.skip("promtool is missing: apt-get install prometheus (or put Prometheus' release on the PATH)")
-    done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def test_promtool_accepts_the_rules() -> None:
