@@ -45,12 +45,12 @@ def run_service(name: str, serve: Serve) -> None:
 
 
 def start_tracing(name: str, settings: Settings) -> None:
-    """Switches tracing on if the environment asks for it. Exits with 2 when it cannot be had, and says why."""
+    """Switches tracing on if the environment asks for it. When it cannot be had, the log says why: OTEL_* variables are
+    often set for a whole cluster, and a service is no worse for having no traces."""
     try:
         tracing.start(name, settings.instance)
-    except RuntimeError as e:
-        sys.stderr.write(f"{e}\n")
-        sys.exit(2)
+    except tracing.TracingError as e:
+        log.error("no traces: %s", e)  # noqa: TRY400 - the message says it
 
 
 def collect_rarely() -> None:

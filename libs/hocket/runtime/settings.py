@@ -108,6 +108,12 @@ class Settings(BaseSettings):
 
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_tasks: bool | None = Field(
+        default=None, description="A line for each task's end (65 us of CPU); unless set, when lines are JSON"
+    )
+    log_content: bool = Field(
+        default=False, description="Also log what was asked and answered. Think of who may read the logs"
+    )
 
     @field_validator("prefix")
     @classmethod
