@@ -57,7 +57,8 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as e:
         for fault in e.errors():
-            sys.stderr.write(f"HOCKET_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}\n")
+            name = f"HOCKET_{'.'.join(map(str, fault['loc'])).upper()}: " if fault["loc"] else ""  # several together
+            sys.stderr.write(f"{name}{fault['msg']}\n")
         sys.exit(2)
 
 
