@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast check lint format lock setup clean ci faults bench-runtime bench-headline
+.PHONY: help demo dev test test-fast check check-alerts lint format lock setup clean ci faults bench-runtime bench-headline
 
 help: ## Show what can be run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ lint: $(STAMP) ## Format, lint and types, without changing anything
 check: lint ## All that a change must pass beside the tests: lint, import contracts, self-checks of the tree
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/repo
+
+check-alerts: $(STAMP) ## Test the alert rules with promtool (Debian and Ubuntu: apt-get install prometheus)
+	@command -v promtool >/dev/null || { echo "promtool is missing: apt-get install prometheus, or Prometheus' release"; exit 1; }
+	$(BIN)/pytest -q tests/repo/test_alerts.py
 
 format: $(STAMP) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -20,14 +20,20 @@ from bench.headline.workload import KINDS, Asked, workload
 from bench.headline.world import World
 from hocket.llm.catalogue import Entry
 
-MONOLITH = System(name="monolith, frontier, sequential", hocket=False, parallel=False, hedging=False)
-NAIVE = System(name="naive parallel, frontier", hocket=False, hedging=False)
+MONOLITH = System(
+    name="monolith, frontier, sequential", hocket=False, parallel=False, hedging=None, second_opinion=False
+)
+NAIVE = System(name="naive parallel, frontier", hocket=False, hedging=None, second_opinion=False)
 FULL = System(name="Hocket, every lever on")
 LEVERS = (
     System(name="  without parallelism", parallel=False),
     System(name="  without cascade", cascade=False),
     System(name="  without caching", caching=False),
-    System(name="  without hedging (the default)", hedging=False),
+    System(name="  hedging at the 95th percentile", hedging=0.95),
+    System(name="  without hedging", hedging=None),
+    System(name="  without second opinions", second_opinion=False),
+    System(name="  planning at the frontier", fast_planning=False),
+    System(name="  the settings as shipped", hedging=None, fast_planning=False),
     System(name="  without the local rung", local=False),
     System(name="  without the synthesis skip", skip=False),
     System(name="  ladders as shipped", shipped=True),

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 1.0
 _COUNTERS = {
     "dispatched": metrics.DISPATCHED,
+    "bundled": metrics.BUNDLED,
     "answered": metrics.ANSWERED,
     "dropped": metrics.DROPPED,
     "forwarded": metrics.FORWARDED,

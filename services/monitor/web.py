@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from hocket.runtime.settings import Settings
 from services.monitor.app import Live
@@ -91,8 +91,9 @@ async def serve(settings: Settings, page: Page) -> tuple[web.AppRunner, str]:
     app = web.Application()
     metrics = registry(page, settings.lag_metrics, settings.cluster_name)
 
-    async def show_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(metrics), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def show_metrics(request: web.Request) -> web.Response:
+        encode, kind = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(metrics), headers={"Content-Type": kind})
 
     async def startup(_request: web.Request) -> web.Response:
         return _probe("startup", None if page.live else "the tables are not rebuilt yet")

@@ -144,8 +144,19 @@ def shrink_task(task: Task, put: Put, limit: int = INLINE_LIMIT) -> Task:
     return task if inputs is task.inputs else task.model_copy(update={"inputs": inputs})
 
 
+def held_inline(task: Task) -> bool:
+    """Whether everything that the task refers to travels with it, so that reading it asks no blob store."""
+    inline = all(i.output.data is not None for i in task.inputs)
+    return inline and all(a.data is not None for a in task.attachments)
+
+
+def fits(result: Result, limit: int = INLINE_LIMIT) -> bool:
+    """Whether the result's output may stay in its record."""
+    return result.output is None or result.output.data is None or _weight(result.output) <= limit
+
+
 def shrink_result(result: Result, put: Put, limit: int = INLINE_LIMIT) -> Result:
     """The result with a large output moved to the blob store. Raises ClaimError."""
-    if result.output is None or result.output.data is None or _weight(result.output) <= limit:
+    if fits(result, limit) or result.output is None:
         return result
     return result.model_copy(update={"output": _output_out(result.output, put)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 
 from hocket.core.donemap import ROOMY, DoneMap, Flight, decode, encode
@@ -26,6 +27,7 @@ class Ledger:
         self._flights = flights
         self._holder = holder
         self.refused = 0  # commits that the group did not take
+        self.confirmed = 0.0  # when it last took this one for a member, by the monotonic clock
         self._offsets: dict[int, Offsets] = {}
         self._committed: dict[int, tuple[int, str]] = {}
         self._wide: set[int] = set()
@@ -50,6 +52,7 @@ class Ledger:
     def assigned(self, partitions: Collection[int]) -> None:
         """Nothing of these is delivered before `opened`."""
         self._held = tuple(sorted(partitions))
+        self.confirmed = time.monotonic()
         self._offsets, self._committed, self._wide, self._crowded = {}, {}, set(), set()
         self._consumer.pause(partitions)
 
@@ -95,19 +98,20 @@ class Ledger:
                 offsets.advanced(position)
 
     async def commit(self, *, anyway: bool = False) -> bool:
-        """Commits what has changed, or all; whether the group took it, so that this member still counts in it."""
+        """Commits what has changed, or all; False when the group did not take it."""
         flights, holder = self._flights(), self._holder()
         standing = {p: self._at(p, flights.get(p, {}), holder) for p in self._offsets}
         due = {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
         if not due:
             return True
-        mine = self._committed
+        mine, began = self._committed, time.monotonic()
         try:
             await self._consumer.commit(due)
         except CommitRefused as e:
             self.refused += 1
             log.info("offsets not committed, the new owner repeats: %s", e)
             return False
+        self.confirmed = max(self.confirmed, began)
         mine.update(due)  # a later assignment has another dictionary
         return True
 

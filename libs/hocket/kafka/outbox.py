@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Outgoing:
     """A record to send. `event_id` is derived from what it is about, so that a repetition carries the same id."""
 

@@ -57,8 +57,8 @@ class Dial:
     deadline_ms: int | None
     on_text: OnText | None = None
 
-    async def once(self, entry: Entry, call: ModelCall) -> tuple[ModelReply, Entry, int]:
-        """One call: the reply, who gave it, when it began. Raises ModelError; every outcome is in the ledger but a
+    async def once(self, entry: Entry, call: ModelCall) -> tuple[ModelReply, int]:
+        """One call: the reply, and when it began. Raises ModelError; every outcome is in the ledger but a
         good one, which the caller judges. A call that is cancelled is settled at its bound."""
         engine, vitals = entry.engine, self.models.vitals
         await self._ready(entry)
@@ -88,7 +88,7 @@ class Dial:
         vitals.took(engine, self.now_ms() - started)
         self._settle(bound, reply.usage)
         metrics.CALLS.labels(engine, "completed").inc()
-        return reply, entry, started
+        return reply, started
 
     async def _entered(self, entry: Entry, bound: Bound) -> None:
         """Past the gate, which may let the call wait for the provider's rate: to the task's deadline at most."""
@@ -133,7 +133,7 @@ class Dial:
 
     def _settle(self, bound: Bound, usage: Usage) -> None:
         self.ledger.usage.append(usage)
-        metrics.CACHED_TOKENS.labels(bound.engine).inc(usage.cached_tokens)
+        metrics.spent(bound.engine, usage)
         self.gate.leave(bound, usage)
 
 
@@ -143,33 +143,3 @@ def _ending(e: ModelError, impatient: bool) -> Ending:
     if e.kind == "timeout" and not impatient:
         return "given_up"  # the task's time was short; that says nothing of the model
     return "failed" if e.kind in _FAILED else "succeeded"
-
-
-async def hedged(
-    dial: Dial, entry: Entry, beside: Entry, call: ModelCall, seconds: float
-) -> tuple[ModelReply, Entry, int]:
-    """The call, doubled at another model (or the same) when it takes longer than `seconds`; the first reply wins.
-
-    The loser's connection is closed, and it is accounted at its bound, because providers do not tell what a broken-off
-    call costs. Raises the first model's error if both fail. A second call that the gate refuses is not made.
-    """
-    first = asyncio.create_task(dial.once(entry, call))
-    running = {first}
-    try:
-        done, _ = await asyncio.wait(running, timeout=seconds)
-        if not done and dial.models.vitals.admits(beside.engine, dial.now_ms()):
-            running.add(asyncio.create_task(dial.once(beside, call)))
-            metrics.HEDGES.labels(entry.engine, "begun").inc()
-        pending = set(running)
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            won = next((t for t in done if t.exception() is None), None)
-            if won is not None:
-                if won is not first:
-                    metrics.HEDGES.labels(entry.engine, "won").inc()
-                return won.result()
-        return first.result()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)

@@ -89,8 +89,10 @@ def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
 def within(entry: Entry, call: ModelCall, left_usd: float | None, *, at_ms: int) -> ModelCall:
     """The call with its output limit lowered to what is left, down to LEAST_PART of it; unchanged if that is not enough
     (or not needed). Most replies stay far below their limit, and a reply that is cut counts as a failed one."""
+    if left_usd is None:
+        return call
     full = bound_of(entry, call, at_ms=at_ms).cost_usd
-    if left_usd is None or full is None or full <= left_usd:
+    if full is None or full <= left_usd:
         return call
     short = replace(call, max_output_tokens=int(call.max_output_tokens * LEAST_PART))
     least = bound_of(entry, short, at_ms=at_ms).cost_usd

@@ -19,6 +19,7 @@ from hocket.llm.limits import Rates, limits_of
 from hocket.llm.openai import BASE_URL as OPENAI_URL
 from hocket.llm.openai import OpenAI
 from hocket.llm.prices import Tokens, usage_of
+from hocket.llm.traced import traced
 from hocket.llm.tuning import Tuning
 from hocket.llm.vitals import Vitals
 from hocket.llm.wire import Bill, Endpoint
@@ -120,7 +121,7 @@ class Models:
             thinking=entry.thinking,
             max_output_tokens=min(entry.output_limit, call.max_output_tokens + entry.thinking_tokens),
         )
-        return await self.providers[entry.provider].call(fitted, on_text)
+        return await traced(entry.provider, fitted, self.providers[entry.provider].call(fitted, on_text))
 
     async def ready(self, entry: Entry) -> None:
         """Loads what the first call to the entry's provider needs; see Provider.ready."""

@@ -9,7 +9,7 @@ import structlog
 from hocket.core import breaker
 from hocket.core.breaker import Breaker, Ending, Rules
 from hocket.core.pace import Pace
-from hocket.runtime import metrics
+from hocket.runtime import metrics, tracing
 
 log = structlog.get_logger(__name__)
 HALF_LIFE = 50
@@ -54,7 +54,7 @@ class Vitals:
     def took(self, engine: str, millis: int) -> None:
         """Notes the duration of a call that ended by itself."""
         self.pace(engine).note(millis)
-        metrics.CALL_SECONDS.labels(engine).observe(millis / 1000)
+        metrics.CALL_SECONDS.labels(engine).observe(millis / 1000, tracing.exemplar())
 
     def _set(self, engine: str, after: Breaker) -> None:
         before = self.breaker(engine)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
+from hocket.runtime import tracing
 from hocket.runtime.health import Health, serving
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
@@ -31,6 +32,7 @@ def run_service(name: str, serve: Serve) -> None:
     settings = read_settings()
     setup_logs(settings, service=name, worker=settings.instance)
     collect_rarely()
+    start_tracing(name, settings)
     try:
         asyncio.run(_serve(settings, serve))
     except KeyboardInterrupt:
@@ -38,6 +40,17 @@ def run_service(name: str, serve: Serve) -> None:
     except Exception as e:  # the process ends here, whatever it was
         log.critical("%s stops: %s: %s", name, type(e).__name__, e, exc_info=log.isEnabledFor(logging.DEBUG))
         sys.exit(1)
+    finally:
+        tracing.stop()
+
+
+def start_tracing(name: str, settings: Settings) -> None:
+    """Switches tracing on if the environment asks for it. Exits with 2 when it cannot be had, and says why."""
+    try:
+        tracing.start(name, settings.instance)
+    except RuntimeError as e:
+        sys.stderr.write(f"{e}\n")
+        sys.exit(2)
 
 
 def collect_rarely() -> None:

@@ -32,7 +32,7 @@ class Seldom(logging.Filter):
         return True
 
 
-CHATTY = ("aiokafka", "httpx", "httpx2", "faust", "mode", "asyncio")
+CHATTY = ("aiokafka", "httpx", "httpx2", "faust", "mode", "asyncio", "opentelemetry")
 
 
 def setup_logs(settings: Settings, **bound: Any) -> None:

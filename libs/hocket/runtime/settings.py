@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds that an answered request is remembered; keep it longer than the topics keep records",
     )
+    bundles: bool = Field(
+        default=True, description="Let workers do chains of simple tasks in one go while the aggregator is behind"
+    )
     session_ttl: int = Field(default=3_600, ge=1, le=7 * 86_400, description="Seconds that an idle session is kept")
     tenant_daily_usd: dict[str, float] = Field(
         default_factory=dict, description='Daily budgets of tenants in US dollars (JSON object, {"acme": 20})'

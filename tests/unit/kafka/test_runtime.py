@@ -12,11 +12,13 @@ from hocket.contracts import headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Error, Handover, Progress, Result, Task
 from hocket.contracts.topics import Topics
+from hocket.core import traces
 from hocket.kafka.client import partition_of
-from hocket.kafka.log import TooLarge
+from hocket.kafka.log import CommitRefused, TooLarge
 from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
+from tests.support.tracing import traced
 
 TOPICS = Topics("t-")
 TOPIC = TOPICS.tasks("writing")
@@ -140,6 +142,37 @@ async def test_a_task_becomes_a_result_with_its_trace_and_is_committed():
     assert headers.get(raw.headers, "ce_source") == "/hocket/worker/w"
     assert headers.get(raw.headers, "ce_type") == "hocket.Result"
     assert raw.partition == partition_of(b"r1", 4)
+
+
+async def test_a_tasks_spans_hang_below_its_request_and_its_result_carries_the_span_that_sent_it():
+    log = FakeLog()
+    with traced() as kept:
+        put(log, "r1")
+        async with running(make(log, at_once)):
+            await until(lambda: total_committed(log) == 1)
+    [done] = log.records(TOPICS.results)
+    process, sent = kept.spans
+    assert (process.name, process.parent) == (f"process {TOPIC}", traces.request_span("r1"))
+    assert process.links == (traces.read(headers.traceparent((), "r1")),)
+    assert process.attributes["messaging.consumer.group.name"] == GROUP
+    assert headers.get(done.headers, "traceparent") == sent.context.header
+    assert (sent.name, sent.parent) == (f"send {TOPICS.results}", process.context.span_id)
+    assert sent.context.span_id == traces.outcome_span(results(log)[0])
+
+
+async def test_a_crashed_tasks_exception_stands_in_its_span():
+    log = FakeLog()
+
+    async def breaks(t: Task, delivery: object) -> list[Outgoing]:
+        raise ValueError("no")
+
+    with traced() as kept:
+        put(log, "r1")
+        async with running(make(log, breaks)):
+            await until(lambda: total_committed(log) == 1)
+    process = kept.named(f"process {TOPIC}")
+    assert [e.name for e in process.events] == ["exception"]
+    assert process.attributes["error.type"] == "ValueError"
 
 
 async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():
@@ -339,6 +372,37 @@ async def test_what_a_stopping_member_still_runs_is_not_repeated_and_its_partiti
     assert len(results(log)) == 3
 
 
+async def test_an_assignment_that_comes_while_a_member_leaves_makes_nobody_repeat_its_calls():
+    log, desk, later = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a", "b")
+    first = make(log, desk)
+    leave, told, go_on = first._tenure.leave, asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        await leave()
+        told.set()
+        await go_on.wait()
+
+    first._tenure.leave = slowly  # type: ignore[method-assign]
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    stop = asyncio.create_task(first.stop(30))
+    await told.wait()
+    await log.rebalance(GROUP)
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await until(lambda: log.group(GROUP).members == [], 2)
+    async with running(make(log, later, worker="w2")):
+        put(log, "c")
+        await until(lambda: "c" in later.started)
+        desk.finish("a", "b")
+        later.finish("c")
+        await stop
+        await run
+        await until(lambda: total_committed(log) == 3)
+    assert later.started == ["c"]
+
+
 async def test_what_ended_after_the_last_member_left_is_not_repeated_by_the_next():
     log, desk, later = FakeLog(partitions=1), Desk(), Desk()
     put(log, "a", "b")
@@ -398,6 +462,35 @@ async def test_a_task_that_kills_at_once_is_counted_although_it_leaves_no_time_f
         await crash(log, runtime, run)
     assert starts == 3
     assert [d.kind for d in dead(log)] == ["killer"]
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["refused", "taken long ago"])
+async def test_a_start_that_waits_to_be_committed_never_comes_when_the_partition_went_elsewhere(taken):
+    log, desk, second = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a")
+    frozen, woken = make(log, desk), asyncio.Event()
+    frozen._lease_s = 0.2
+
+    async def late(offsets: object) -> None:
+        was, _ = woken.is_set(), await woken.wait()
+        if was or not taken:
+            raise CommitRefused("the group has moved on")
+
+    frozen._consumer.commit = late  # type: ignore[method-assign]
+    run = asyncio.create_task(frozen.run())
+    await until(lambda: frozen.stats.in_flight == 1)
+    await frozen._consumer.kill()  # type: ignore[attr-defined]  # the group gives it up; it does not know yet
+    async with running(make(log, second, worker="w2")):
+        await until(lambda: second.started == ["a"])
+        await asyncio.sleep(2 * frozen._lease_s)
+        woken.set()
+        await until(lambda: frozen.stats.commit_failures > 0)
+        await asyncio.sleep(0.05)
+        second.finish("a")
+        await until(lambda: total_committed(log) == 1)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert desk.started == []
 
 
 async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
