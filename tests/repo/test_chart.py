@@ -248,3 +248,16 @@ def test_auto_takes_keda_where_its_api_is(helm: str) -> None:
     with_keda = kinds("--api-versions", "keda.sh/v1alpha1")
     assert "ScaledObject" in with_keda
     assert "HorizontalPodAutoscaler" not in with_keda
+
+
+@with_helm
+@every_helm
+def test_alert_rules_and_dashboards_are_rendered_as_they_stand(helm: str) -> None:
+    on = ("monitoring.dashboards.enabled=true", "monitoring.prometheusRule.enabled=true")
+    documents = [d for d in yaml.safe_load_all(template(helm, GOOD, *on).stdout) if d]
+    maps = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
+    shown = {name: json.loads(body) for data in maps for name, body in data.items()}
+    assert shown == {p.name: json.loads(p.read_text()) for p in (CHART / "files" / "dashboards").glob("*.json")}
+    groups = [g for d in documents if d["kind"] == "PrometheusRule" for g in d["spec"]["groups"]]
+    files = sorted((CHART / "files" / "alerts").glob("*.yaml"))
+    assert groups == [g for p in files for g in yaml.safe_load(p.read_text())["groups"]]
