@@ -198,6 +198,7 @@ WRONG = {
     "aggregator.replicas=13": "its topic has 12 partitions",
     "monitoring.podMonitor.enabled=true,monitoring.serviceMonitor.enabled=true": "scraped twice",
     "monitor.replicas=2": "replicas",
+    "monitor.enabled=false": "leave the monitor in",
     "workers.code.replica=1": "replica",
     "wrokers.code.replicas=1": "wrokers",
     "autoscaling.mode=on": "autoscaling",
