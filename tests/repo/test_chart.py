@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,34 @@ def test_nobody_says_replicas_beside_an_autoscaler(example: str) -> None:
     assert said & scaled == set()
     every = {(d["kind"], d["metadata"]["name"]) for d in documents if d["kind"] in REPLICAS_BESIDE}
     assert said | scaled == every
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """As a kubelet fills it in, with something for each secret."""
+    found: dict[str, str] = {}
+    for entry in container["env"]:
+        value = entry.get("value", "given")
+        found[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda m: found[m[1]], value)
+    return found
+
+
+@pytest.mark.parametrize("example", [e.name for e in examples()])
+def test_every_process_understands_what_it_is_given(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name, spec in pods(rendered(example)):
+        (container,) = spec["containers"]
+        with monkeypatch.context() as patched:
+            for key, value in environment(container).items():
+                patched.setenv(key, value)
+            said = Settings()
+        assert said.bootstrap, name
+        assert said.registry_basic_auth is None or said.registry_basic_auth.get_secret_value() == "given:given", name
+        assert container["args"][0] in {*programs, "sh"}, name
+        mounted = [m["mountPath"] for m in container["volumeMounts"]]
+        for path in (said.ssl_cafile, said.ssl_certfile, said.ssl_keyfile, said.workflows):
+            assert path is None or any(path.is_relative_to(m) for m in mounted), (name, path)
+        if said.specialties:
+            assert any(Path(m).parent == said.specialties for m in mounted), name
 
 
 @pytest.mark.parametrize("example", [e.name for e in examples()])
