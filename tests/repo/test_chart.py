@@ -291,3 +291,33 @@ def test_alert_rules_and_dashboards_are_rendered_as_they_stand(helm: str) -> Non
     groups = [g for d in documents if d["kind"] == "PrometheusRule" for g in d["spec"]["groups"]]
     files = sorted((CHART / "files" / "alerts").glob("*.yaml"))
     assert groups == [g for p in files for g in yaml.safe_load(p.read_text())["groups"]]
+
+
+@with_helm
+@every_helm
+def test_it_stands_under_another_chart_and_values_files_merge(helm: str, tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "hocket").symlink_to(CHART)
+    dependency = {"name": "hocket", "version": "*", "condition": "hocket.enabled"}
+    chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": [dependency]}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    given = {
+        "one.yaml": {"global": {"imageRegistry": "reg.example", "team": "a"}, "hocket": {"enabled": True}},
+        "two.yaml": {"hocket": {"kafka": {"bootstrapServers": "k:9092"}, "blobStore": {"url": "s3://b/h"}}},
+        "three.yaml": {"hocket": {"workers": {"code": {"concurrency": 3}, "legal": {"configMap": "legal"}}}},
+    }
+    command = [helm, "template", "u", str(tmp_path)]
+    for name, values in given.items():
+        (tmp_path / name).write_text(yaml.safe_dump(values))
+        command += ["--values", str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = {d["metadata"]["name"]: d for d in yaml.safe_load_all(done.stdout) if d and d["kind"] == "Deployment"}
+    container = found["u-worker-code"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"].startswith("reg.example/hocket:")
+    assert {"name": "HOCKET_CONCURRENCY", "value": "3"} in container["env"]
+    assert {"u-worker-legal", "u-worker-writing"} <= set(found)
+    off = subprocess.run(
+        [*command, "--set", "hocket.enabled=false"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not [d for d in yaml.safe_load_all(off.stdout) if d]
