@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test test-fast check check-alerts lint format lock setup clean ci faults bench-runtime bench-headline
-.PHONY: images wheel sbom licences audit
+.PHONY: images compose-faults upgrade-test wheel sbom licences audit
 
 help: ## Show what can be run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ bench-headline: $(STAMP) ## What a request costs and how long it takes beside a 
 
 images: ## Build the image of every service, by docker compose
 	HOCKET_REVISION=$$(git rev-parse HEAD) docker compose build
+
+compose-faults: $(STAMP) ## Kill every container of a running compose stack under load, and count the answers
+	$(BIN)/python -m bench.compose_faults $(ARGS)
+
+upgrade-test: $(STAMP) ## An older version and this one side by side, under load, there and back (ARGS="--old COMMIT")
+	$(BIN)/python -m bench.upgrade $(ARGS)
 
 wheel: $(STAMP) ## Build the wheel into dist/
 	$(BIN)/uv build --quiet --wheel --out-dir dist

@@ -53,10 +53,11 @@ def docker(*words: str) -> str:
     return done.stdout
 
 
-def containers(skipped: set[str]) -> list[tuple[str, str]]:
+def containers(only: list[str], skipped: list[str]) -> list[tuple[str, str]]:
     """(service, id) of every container that stays."""
     listed = [json.loads(line) for line in docker("compose", "ps", "--format", "json").splitlines()]
-    return sorted((c["Service"], c["ID"]) for c in listed if c["Service"] not in skipped)
+    found = sorted((c["Service"], c["ID"]) for c in listed if c["Service"] not in {"topics", *skipped})
+    return [c for c in found if c[0] in only or not only]
 
 
 def state(container: str) -> dict[str, object]:
@@ -151,7 +152,7 @@ async def run(args: argparse.Namespace) -> int:
     await ready.wait()
     asking = asyncio.create_task(ask(args.bootstrap, tally, args.rate, stop))
     await asyncio.sleep(args.settle)
-    for service, container in containers({"topics", *args.skip}):
+    for service, container in containers(args.only, args.skip):
         before = state(container)["StartedAt"]
         crash(container)
         seconds = await back(container, before)
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2.0, help="requests a second")
     parser.add_argument("--settle", type=float, default=3.0, help="seconds between a recovery and the next kill")
     parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for the last answers")
+    parser.add_argument("--only", nargs="*", default=[], metavar="SERVICE")
     parser.add_argument("--skip", nargs="*", default=[], metavar="SERVICE")
     sys.exit(asyncio.run(run(parser.parse_args())))
 
