@@ -226,6 +226,7 @@ WRONG = {
     "default.terminationGracePeriodSeconds=60": "set at least 70",
     "aggregator.replicas=13": "its topic has 12 partitions",
     "monitoring.podMonitor.enabled=true,monitoring.serviceMonitor.enabled=true": "scraped twice",
+    "workers.code.env.HOCKET_CONCURRENCY=3": "take HOCKET_CONCURRENCY out",
     "monitor.replicas=2": "replicas",
     "monitor.enabled=false": "leave the monitor in",
     "workers.code.replica=1": "replica",
