@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,13 +25,14 @@ from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import Topic
 from quixstreams.models.serializers import Serializer
 
+from hocket.contracts import headers
 from hocket.contracts.claims import Blobs
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import AccountCommand, Record, Request
 from hocket.contracts.topics import Topics
 from hocket.core.poison import DeadRatio
 from hocket.kafka.client import librdkafka_options
-from hocket.runtime import metrics
+from hocket.runtime import logs, metrics
 from hocket.runtime.settings import Settings
 from services.aggregator import accounts, tables
 from services.aggregator.account_edge import AccountEdge
@@ -271,6 +273,10 @@ class Aggregator:
     def _process(self, value: Any, key: Any, timestamp: int, headers: Any, state: Any) -> list[Outgoing]:
         incoming = _incoming(value, key, timestamp, headers)
         self._joined += 1
+        with logs.about(partial(_about, incoming)):
+            return self._join(incoming, state)
+
+    def _join(self, incoming: Incoming, state: Any) -> list[Outgoing]:
         arrival = self._edge.decode(incoming)
         self._watch(incoming.topic, isinstance(arrival, Arrival))
         if not isinstance(arrival, Arrival):
@@ -323,6 +329,18 @@ def _incoming(value: Any, key: Any, timestamp: int, headers: Any) -> Incoming:
         headers=[(k, v or b"") for k, v in headers or ()],
         at=timestamp,
     )
+
+
+def _about(incoming: Incoming) -> logs.Fields:
+    """What log lines say of the record that is joined. Its transaction has not written anything yet, so what is sent
+    has ids but no offsets."""
+    key = (incoming.key or b"").decode(errors="replace")
+    return {
+        "request_id": key,
+        "trace_id": headers.traceparent(incoming.headers, key).split("-")[1],
+        "read": f"{incoming.topic}/{incoming.partition}/{incoming.offset}",
+        "read_id": headers.get(incoming.headers, "ce_id"),
+    }
 
 
 def _world_for(record: Record, world: World, replies: ReplyTopics, fleet: Fleet, *, pressed: bool) -> World:

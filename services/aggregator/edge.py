@@ -7,6 +7,7 @@ process must stop then, so that nothing is skipped.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from time import time_ns
@@ -16,7 +17,7 @@ from hocket.contracts.codec import Codec
 from hocket.contracts.records import Control, Grant, Plan, Record, Request, Result, TaskInput, Wakeup
 from hocket.contracts.topics import Topics
 from hocket.core import traces
-from hocket.runtime import tracing
+from hocket.runtime import logs, tracing
 from services.aggregator.admission import World
 from services.aggregator.events import (
     Arrival,
@@ -36,6 +37,8 @@ from services.aggregator.join import give_up, step
 from services.aggregator.posting import FORWARDED, Incoming, Outgoing, Posting
 from services.aggregator.row import Row
 from services.aggregator.tracks import Sent, Track
+
+log = logging.getLogger(__name__)
 
 __all__ = ["FORWARDED", "MAX_KEY_BYTES", "ROW_LIMIT", "Edge", "Incoming", "Outgoing"]
 
@@ -96,6 +99,8 @@ class Edge:
         track = self._track(traces.read(trace), arrival, incoming) if tracing.on() else None
         sent: list[Sent] = []
         out = [o for e in effects if (o := self._outgoing(e, incoming.at, trace, track, sent)) is not None]
+        if logs.tasks() and log.isEnabledFor(logging.INFO):
+            _tell(effects, out)
         if track is not None:
             tracing.emit(track.spans(row, sent, began, time_ns()))
         return self._bounded(after), letters + out
@@ -174,6 +179,15 @@ class Edge:
                 return topics.control, effect
             case Tell():
                 return topics.progress, effect
+
+
+def _tell(effects: list[Effect], out: list[Outgoing]) -> None:
+    """One line for what began or ended a request; at DEBUG for every step."""
+    answers = [e.answer.status for e in effects if isinstance(e, Reply)]
+    level = logging.INFO if answers else logging.DEBUG
+    if log.isEnabledFor(level):
+        ids = [f"{o.topic} {headers.get(o.headers, 'ce_id')}" for o in out]
+        log.log(level, f"answered: {answers[0]}" if answers else "joined", extra={"written_ids": ids})
 
 
 def _key(record: Joined) -> tuple[str, str]:

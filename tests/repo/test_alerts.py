@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
+import re
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.support import datadog
+from tests.support.alerts import promtool
 from tests.support.catalogue import catalogue, labels_in, named_in
 from tests.support.tree import ROOT
 
@@ -18,15 +18,6 @@ TESTS = ROOT / "tests/alerts/hocket.test.yaml"
 ALERTS: list[dict[str, Any]] = [r for g in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for r in g["rules"]]
 SERIES = {name: m for m in catalogue() for name in m.series}
 NAMES = [a["alert"] for a in ALERTS]
-
-
-def promtool(*arguments: str | Path) -> str:
-    """What is wrong, by promtool; nothing when all is well."""
-    tool = shutil.which("promtool")
-    if tool is None:
-        pytest.skip("promtool is missing: apt-get install prometheus (or put Prometheus' release on the PATH)")
-    done = subprocess.run([tool, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 def test_promtool_accepts_the_rules() -> None:
@@ -74,3 +65,16 @@ def test_no_page_is_left_over_and_pages_name_only_metrics_that_exist() -> None:
     for page in pages:
         strange = {n for n in named_in(page.read_text("utf-8")) if n not in known}
         assert strange == set(), page.name
+
+
+def test_every_alert_is_a_datadog_monitor_over_metrics_that_exist() -> None:
+    found = {m["name"]: m for m in datadog.monitors()}
+    assert sorted(found) == sorted(NAMES) == sorted(datadog.QUERIES)
+    names = {m.name for m in catalogue()}
+    for alert in ALERTS:
+        query = found[alert["alert"]]["query"]
+        named = set(re.findall(r"hocket\.(hocket_[a-z0-9_]+)", query))
+        assert named, query
+        assert named <= names, query
+        roots = {SERIES[n].name for n in named_in(alert["expr"])}
+        assert named <= roots, "the same metrics as the rule"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from tests.support.alerts import promtool
 from tests.support.catalogue import catalogue, labels_in, named_in
 from tests.support.dashboards import BOARDS, pages, plain, queries
 
@@ -40,3 +42,14 @@ def test_a_dashboard_is_tied_to_no_installation(path: str) -> None:
 def test_titles_are_unique() -> None:
     assert len({b.title for b in BOARDS}) == len(BOARDS) == 4
     assert all(len({p.title for _, row in b.rows for p in row}) == sum(len(r) for _, r in b.rows) for b in BOARDS)
+
+
+def test_promtool_reads_every_query(tmp_path: Path) -> None:
+    """As recording rules, because promtool checks nothing else."""
+    records = [
+        {"record": f"panel_{n}", "expr": plain(expression, specialty="code")}
+        for n, (_, expression) in enumerate(QUERIES)
+    ]
+    rules = tmp_path / "queries.yaml"
+    rules.write_text(json.dumps({"groups": [{"name": "queries", "rules": records}]}), "utf-8")
+    assert promtool("check", "rules", rules) == ""

@@ -13,7 +13,7 @@ from typing import Any
 
 FOLDER = "helm/hocket/files/dashboards"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-FAILED = 'outcome!="completed"'
+FAILED = 'outcome!~"completed|cancelled"'
 WIDTH, HEIGHT = 24, 8
 
 

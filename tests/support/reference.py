@@ -14,7 +14,7 @@ from hocket.contracts.codec import record_types, schema
 from hocket.contracts.topics import Topics, TopicSpec, load_specs
 from hocket.kafka.topic_configs import topic_configs
 from hocket.runtime.settings import Settings
-from tests.support import dashboards
+from tests.support import dashboards, datadog
 from tests.support.avro import named_types
 from tests.support.catalogue import catalogue
 from tests.support.tree import ROOT
@@ -38,6 +38,7 @@ def pages() -> dict[str, str]:
         "docs/reference/settings.md": _settings(),
         "docs/reference/metrics.md": _metrics(),
         **dashboards.pages(),
+        **datadog.page(),
     }
 
 

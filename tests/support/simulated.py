@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class SimulatedProvider:
             if request.get("stream") and reply.status == 200 and reply.raw is None:
                 return await _stream(reply, request, http)
             return _response(reply, request)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ClientConnectionResetError):
             logged.outcome = "cancelled"
             raise
         finally:

@@ -7,6 +7,7 @@ that partition before producing finds it from there on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -35,7 +36,8 @@ class TooLargeError(Exception):
 
 def sending(topic: str, record: Request | Control, event_id: str) -> tracing.Open:
     """The span in which the client writes: the root of a request's trace, when tracing is on in this process."""
-    tracing.start("client", "cli")
+    with contextlib.suppress(tracing.TracingError):  # variables for something else; the request matters more
+        tracing.start("client", "cli")
     key = record.request_id
     told = traces.produced(topic=topic, key=key, message_id=event_id, request_id=key)
     if isinstance(record, Control):

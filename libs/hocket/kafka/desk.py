@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hocket.contracts import headers
 from hocket.contracts.codec import CodecError
@@ -14,9 +15,9 @@ from hocket.contracts.records import Plan, Result, Task
 from hocket.core import traces
 from hocket.core.poison import DeadRatio
 from hocket.kafka.job import Job
-from hocket.kafka.log import Raw, TooLarge
+from hocket.kafka.log import Raw, TooLarge, Written
 from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
-from hocket.runtime import metrics, tracing
+from hocket.runtime import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ OnEnd = Callable[[Task, Delivery], Sequence[Outgoing]]
 """What to send for a task that is not run (to its end): its request is cancelled, or it cannot meet its deadline."""
 
 
+_SHOWN = 2_000
+"""Characters of a text that a log line may have, when texts are logged at all."""
 MAX_DELIVERIES = 3
 """A task that was running when its worker died so many times is dead-lettered."""
 
@@ -155,7 +158,10 @@ class Desk:
             return
         self._ratio.add(dead=False)
         trace = headers.traceparent(raw.headers, task.request_id)
-        with tracing.within(self._span(raw, trace, task.request_id)) as span:
+        with (
+            logs.about(partial(self._about, raw, task, trace)),
+            tracing.within(self._span(raw, trace, task.request_id)) as span,
+        ):
             if span:
                 span.set({"hocket.task.attempt": task.attempt, "hocket.task.lost_workers": job.crashes})
                 trace = span.header
@@ -170,6 +176,17 @@ class Desk:
                 topic=raw.topic, partition=raw.partition, offset=raw.offset, key=_text(raw.key), group=self._group
             ),
         )
+
+    @staticmethod
+    def _about(raw: Raw, task: Task, trace: str) -> logs.Fields:
+        return {
+            "request_id": task.request_id,
+            "task_id": task.task_id,
+            "attempt": task.attempt,
+            "trace_id": traces.read(trace).trace_id,
+            "read": f"{raw.topic}/{raw.partition}/{raw.offset}",
+            "read_id": headers.get(raw.headers, "ce_id"),
+        }
 
     def _delivery(self, raw: Raw, trace: str, received_at: int) -> Delivery:
         return Delivery(
@@ -187,9 +204,11 @@ class Desk:
         self._meters.started.inc()
         began = time.monotonic()
         messages, failed, troubled = await self._outcome(task, delivery, job)
-        await self._outbox.send(messages)
+        written = await self._outbox.send(messages)
         tracing.current().close_sends()
         seconds = time.monotonic() - began
+        if logs.tasks() and log.isEnabledFor(logging.INFO):
+            log.info("task %s", "failed" if failed else "completed", extra=_told(task, messages, written, seconds))
         self._meters.seconds.observe(seconds, tracing.exemplar())
         (self._meters.failed if failed else self._meters.completed).inc()
         self.counts.seconds += seconds
@@ -213,6 +232,8 @@ class Desk:
         except Exception as e:  # noqa: BLE001 - a defect harms only its own task: dead letter and failed outcome
             error = e
         else:
+            if logs.content():
+                _say(outgoing)
             errors = [found for o in outgoing if (found := getattr(o.record, "error", None)) is not None]
             if errors:
                 tracing.current().failed(errors[0].kind, errors[0].message)
@@ -288,6 +309,22 @@ class Desk:
             "is taken from it. Its producer must be mended, or this worker updated. The last one, partition "
             f"{raw.partition} offset {raw.offset}: {last}"
         )
+
+
+def _say(outgoing: Sequence[Outgoing]) -> None:
+    for text in (o.record.output.text for o in outgoing if isinstance(o.record, Result) and o.record.output):
+        log.info("output", extra={"output": text[:_SHOWN]})
+
+
+def _told(task: Task, messages: Sequence[Message], written: Sequence[Written], seconds: float) -> dict[str, object]:
+    """What a task's last line says beside what it is about: where its outcomes stand, and their ids."""
+    ids = [headers.get(m.headers, "ce_id") for m in messages]
+    told: dict[str, object] = {
+        "seconds": round(seconds, 3),
+        "written": [f"{w.topic}/{w.partition}/{w.offset}" for w in written],
+        "written_ids": ids,
+    }
+    return told | {"instruction": task.instruction[:_SHOWN]} if logs.content() else told
 
 
 def _sending(outgoing: Outgoing, trace: str) -> str:

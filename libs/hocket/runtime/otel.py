@@ -8,10 +8,12 @@ be the same after a crash.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 from hocket import __version__
 from hocket.core.traces import Context, Span
+from hocket.runtime.tracing import TracingError
 
 try:
     from opentelemetry import trace
@@ -22,11 +24,12 @@ try:
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 except ImportError as e:
-    raise RuntimeError("OTEL_* variables ask for traces: install hocket[tracing], or set OTEL_SDK_DISABLED=true") from e
+    raise TracingError("OTEL_* variables ask for traces: install hocket[tracing], or set OTEL_SDK_DISABLED=true") from e
 
 _DELAY_MS = 1_000
 """How long ended spans are gathered at most, unless OTEL_BSP_SCHEDULE_DELAY says otherwise: a killed process loses
 those."""
+_FLUSH_S = 2.0
 _KINDS = {
     "internal": SpanKind.INTERNAL,
     "producer": SpanKind.PRODUCER,
@@ -38,8 +41,8 @@ _KINDS = {
 class OtlpSink:
     """Hands spans to the SDK's batch processor, which exports them in a thread of its own."""
 
-    def __init__(self, provider: TracerProvider, processor: BatchSpanProcessor) -> None:
-        self._provider, self._processor = provider, processor
+    def __init__(self, provider: TracerProvider, processor: BatchSpanProcessor, exporter: SpanExporter) -> None:
+        self._provider, self._processor, self._exporter = provider, processor, exporter
         self._scope = InstrumentationScope("hocket", __version__)
 
     def emit(self, spans: Sequence[Span]) -> None:
@@ -56,9 +59,10 @@ class OtlpSink:
         return found.decision is Decision.RECORD_AND_SAMPLE
 
     def close(self) -> None:
-        """Two seconds for what is left."""
-        self._processor.force_flush(2_000)
-        self._provider.shutdown()
+        """Takes three seconds at most, also when no collector answers: the SDK's own time-outs hold in no such case."""
+        _within(_FLUSH_S, self._processor.force_flush)
+        self._exporter.shutdown()  # it waits no longer for its next attempt
+        _within(1.0, self._provider.shutdown)
 
     def _readable(self, span: Span) -> ReadableSpan:
         parent = None
@@ -80,6 +84,12 @@ class OtlpSink:
         )
 
 
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    waiting = threading.Thread(target=call, daemon=True)
+    waiting.start()
+    waiting.join(seconds)
+
+
 def _place(context: Context, *, remote: bool = False) -> SpanContext:
     flags = TraceFlags(TraceFlags.SAMPLED if context.sampled else TraceFlags.DEFAULT)
     return SpanContext(int(context.trace_id, 16), int(context.span_id, 16), is_remote=remote, trace_flags=flags)
@@ -90,10 +100,10 @@ def _exporter(env: Mapping[str, str]) -> SpanExporter:
     if kind == "console":
         return ConsoleSpanExporter()
     if kind != "otlp":
-        raise RuntimeError(f"OTEL_TRACES_EXPORTER={kind}: Hocket knows otlp, console and none")
+        raise TracingError(f"OTEL_TRACES_EXPORTER={kind}: Hocket knows otlp, console and none")
     protocol = env.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     if protocol.strip() != "http/protobuf":
-        raise RuntimeError(
+        raise TracingError(
             f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: Hocket speaks http/protobuf; collectors take it on port 4318"
         )
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -102,7 +112,7 @@ def _exporter(env: Mapping[str, str]) -> SpanExporter:
 
 
 def open_sink(service: str, instance: str) -> OtlpSink:
-    """The sink of this process, as the environment says. Raises RuntimeError when it asks for what there is not."""
+    """The sink of this process, as the environment says. Raises TracingError when it asks for what there is not."""
     exporter = _exporter(os.environ)
     own = {
         "service.name": f"hocket-{service}",
@@ -112,9 +122,9 @@ def open_sink(service: str, instance: str) -> OtlpSink:
     }
     given = OTELResourceDetector().detect().attributes
     resource = Resource.create({k: v for k, v in own.items() if k not in given})
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else _DELAY_MS
     processor = BatchSpanProcessor(exporter, schedule_delay_millis=delay)
     provider.add_span_processor(processor)
     # It is not made the process's own provider: the model SDKs would add spans beside ours, and without their parents.
-    return OtlpSink(provider, processor)
+    return OtlpSink(provider, processor, exporter)

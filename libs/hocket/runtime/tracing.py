@@ -7,6 +7,7 @@ kept together until it ends, and then leave parents first: a process that is kil
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import secrets
 import time
@@ -39,6 +40,10 @@ class Sink(Protocol):
         """Sends what is left, within seconds."""
 
 
+class TracingError(RuntimeError):
+    """The environment asks for traces in a way that there is not; the message says what to change."""
+
+
 class _Process:
     sink: Sink | None = None
     content = False
@@ -53,12 +58,12 @@ def wanted(env: Mapping[str, str]) -> bool:
 
 
 def start(service: str, instance: str) -> None:
-    """Switches tracing on for this process if the environment asks for it. Raises RuntimeError when it cannot be had;
-    the message says what to change."""
+    """Switches tracing on for this process if the environment asks for it. Raises TracingError if it cannot be had."""
     if _Process.sink is None and wanted(os.environ):
         from hocket.runtime.otel import open_sink
 
         use(open_sink(service, instance), content=os.environ.get(_CONTENT, "").strip().lower() in _TRUE)
+        atexit.register(stop)
 
 
 def use(sink: Sink | None, *, content: bool = False) -> None:

@@ -176,6 +176,21 @@ async def test_a_crashed_tasks_exception_stands_in_its_span():
     assert process.attributes["error.type"] == "ValueError"
 
 
+async def test_a_tasks_line_ties_what_was_read_to_what_was_written_and_tells_no_text(
+    caplog: pytest.LogCaptureFixture,
+):
+    log = FakeLog()
+    put(log, "r1")
+    with caplog.at_level("INFO", "hocket.kafka.desk"):
+        async with running(make(log, at_once)):
+            await until(lambda: total_committed(log) == 1)
+    [line] = [r for r in caplog.records if r.getMessage() == "task completed"]
+    [done] = log.records(TOPICS.results)
+    assert vars(line)["written"] == [f"{TOPICS.results}/{done.partition}/{done.offset}"]
+    assert vars(line)["written_ids"] == ["r1/a/result"]
+    assert "instruction" not in vars(line)
+
+
 async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():
     log, desk = FakeLog(partitions=1), Desk()
     put(log, "a", "b", "c")

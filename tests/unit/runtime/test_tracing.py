@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -154,5 +155,17 @@ def test_the_samplers_share_is_kept_and_a_trace_is_always_decided_alike(monkeypa
 def test_what_there_is_not_is_said(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv(name, value)
-    with pytest.raises(RuntimeError, match=told):
+    with pytest.raises(tracing.TracingError, match=told):
         tracing.start("worker", "w")
+
+
+def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    tracing.start("worker", "w")
+    for _ in range(100):
+        with tracing.within(begun()):
+            pass
+    since = time.monotonic()
+    tracing.stop()
+    assert time.monotonic() - since < 8, "the SDK alone takes fifteen seconds"
