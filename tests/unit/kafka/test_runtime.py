@@ -523,6 +523,21 @@ async def test_a_start_that_waits_to_be_committed_never_comes_when_the_partition
     assert desk.started == []
 
 
+async def test_a_member_that_waits_long_for_its_first_partitions_goes_on_polling():
+    log = FakeLog(partitions=1)
+    runtime = make(log, at_once)
+    join = runtime._consumer.start
+
+    async def nothing_yet(on_assigned: object, on_revoked: object) -> None:
+        await asyncio.sleep(1.5)  # a dead member's session must end first, and a review looks at what there is meanwhile
+        await join(on_assigned, on_revoked)  # type: ignore[arg-type]
+
+    runtime._consumer.start = nothing_yet  # type: ignore[method-assign,assignment]
+    put(log, "a")
+    async with running(runtime):
+        await until(lambda: total_committed(log) == 1)
+
+
 async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
     log, desk = FakeLog(partitions=1), Desk()
     put(log, "a", "b")
