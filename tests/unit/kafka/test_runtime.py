@@ -529,7 +529,7 @@ async def test_a_member_that_waits_long_for_its_first_partitions_goes_on_polling
     join = runtime._consumer.start
 
     async def nothing_yet(on_assigned: object, on_revoked: object) -> None:
-        await asyncio.sleep(1.5)  # a dead member's session must end first, and a review looks at what there is meanwhile
+        await asyncio.sleep(1.5)  # a dead member has to be missed first; meanwhile there is a review
         await join(on_assigned, on_revoked)  # type: ignore[arg-type]
 
     runtime._consumer.start = nothing_yet  # type: ignore[method-assign,assignment]
