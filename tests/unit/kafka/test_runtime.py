@@ -191,6 +191,18 @@ async def test_a_tasks_line_ties_what_was_read_to_what_was_written_and_tells_no_
     assert "instruction" not in vars(line)
 
 
+async def test_an_idle_member_that_never_had_anything_to_commit_does_not_spin():
+    """Its last word from the group grows old, and there is nothing whose commit would bring a new one."""
+    log = FakeLog()
+    async with running(make(log, at_once)) as runtime:
+        await until(lambda: runtime.joined)
+        runtime._tenure.ledger.confirmed = 0.0
+        runtime._tenure.dirty.set()
+        await asyncio.sleep(0.05)  # for ever, when nothing yields to the event loop
+        put(log, "r1")
+        await until(lambda: total_committed(log) == 1)
+
+
 async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():
     log, desk = FakeLog(partitions=1), Desk()
     put(log, "a", "b", "c")
