@@ -2,7 +2,7 @@
 
 Stubs in the place of models; acks=all, exactly-once, answers read with read_committed by a client in this process.
 
-    python -m bench.diamond            latency at 5/s, sustained rate, CPU by process, 100 ms stubs: three minutes
+    python -m bench.diamond            latency at 5/s, sustained rate, CPU by process, 100 ms stubs: four minutes
     python -m bench.diamond --kill     kill -9 of planner and workers at 20, 50 and 80 % of the step runs
     python -m bench.diamond --profile  where the aggregator's main thread spends its time
 """
@@ -58,28 +58,36 @@ async def latency(made: Rig, per_second: float, seconds: float) -> bool:
 async def sustained(made: Rig, in_flight: int, seconds: float, warm: float) -> tuple[float, dict[str, float]]:
     """Keeps so many requests open. Requests a second, and CPU milliseconds of each by process, after a warm-up."""
     client, number, end = made.client, 0, time.monotonic() + warm + seconds
-    mark_at, done_then, cpu_then, threads_then = time.monotonic() + warm, 0, {}, Counter()
+    mark_at, done_then = time.monotonic() + warm, 0
+    cpu_then: dict[str, float] = {}
+    threads_then: dict[str, Counter[str]] = {}
     while (now := time.monotonic()) < end:
         if not cpu_then and now >= mark_at:
             mark_at, done_then, cpu_then = now, len(client.answered), made.cpu()
-            threads_then = threads_s(made.pids()["aggregator"])
+            threads_then = _threads(made)
         while client.open < in_flight:
             await client.send(f"{in_flight}-{number}")
             number += 1
         await client.until(in_flight - 1, 1)
     cpu, done, span = made.cpu(), len(client.answered) - done_then, time.monotonic() - mark_at
-    threads = threads_s(made.pids()["aggregator"]) - threads_then
+    threads = {name: now - threads_then[name] for name, now in _threads(made).items()}
     await client.until(0, 60)
     per_request = {name: 1000 * (cpu[name] - before) / max(1, done) for name, before in cpu_then.items()}
-    shares = ", ".join(f"{name} {1000 * s / max(1, done):.2f}" for name, s in threads.most_common(5))
     per_request = dict(sorted(per_request.items(), key=lambda x: -x[1]))
     print(f"  CPU ms a request: {', '.join(f'{n} {ms:.2f}' for n, ms in per_request.items())}")
-    print(f"  of the aggregator's, by thread: {shares}")
+    for name, by_thread in threads.items():
+        shares = ", ".join(f"{thread} {1000 * s / max(1, done):.2f}" for thread, s in by_thread.most_common(5))
+        print(f"  of the {name}'s, by thread: {shares}")
     return done / span, per_request
 
 
+def _threads(made: Rig) -> dict[str, Counter[str]]:
+    """Seconds of CPU by thread, where threads differ: a young broker spends half of its time on compiling."""
+    return {name: threads_s(made.pids()[name]) for name in ("aggregator", "broker")}
+
+
 async def throughput(made: Rig, arguments: argparse.Namespace) -> None:
-    rate, cpu = await sustained(made, arguments.in_flight, arguments.seconds, 5)
+    rate, cpu = await sustained(made, arguments.in_flight, arguments.seconds, arguments.warm)
     ours = sum(ms for name, ms in cpu.items() if name not in ("broker", "client"))
     print(
         f"sustained at {arguments.in_flight} in flight: {rate:.0f} requests/s ({mark(rate, 140, 300)}); Hocket's own "
@@ -164,7 +172,7 @@ async def main(arguments: argparse.Namespace) -> int:
                 running.bootstrap, folder, partitions=arguments.partitions, concurrency=arguments.concurrency
             )
             async with rig(running, settings, folder / "stubs", stub_ms=100) as made:
-                rate, _ = await sustained(made, 64, arguments.seconds, 5)
+                rate, _ = await sustained(made, 64, arguments.seconds, arguments.warm)
                 print(
                     f"100 ms stubs, 64 in flight: {rate:.0f} requests/s of the ideal 213 "
                     f"({mark(rate, 150, 195)}); {load()}"
@@ -178,7 +186,8 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=5, help="requests a second for the latency")
     parser.add_argument("--latency-seconds", type=float, default=40)
     parser.add_argument("--in-flight", type=int, default=256, help="open requests for the sustained rate")
-    parser.add_argument("--seconds", type=float, default=25, help="of each sustained run, after 5 s to warm up")
+    parser.add_argument("--seconds", type=float, default=25, help="of each sustained run, after its warm-up")
+    parser.add_argument("--warm", type=float, default=20, help="seconds of load before it: the broker compiles itself")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--concurrency", type=int, default=256, help="calls in flight in each worker")
     parser.add_argument("--kill", action="store_true", help="the crash of all workers instead")

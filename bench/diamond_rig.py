@@ -15,7 +15,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.conditions import quantile
-from bench.diamond_stub import ANSWER, LAST, PARALLEL, ROLES
+from bench.diamond_stub import ANSWERS, LAST, PARALLEL, ROLES
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Answer, Request
 from hocket.contracts.specialties import load_specialties
@@ -52,12 +52,13 @@ class Rig:
     """One installation: an aggregator, a planner and four workers, each a process. Every one is gone at the end."""
 
     def __init__(
-        self, broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_ms: float, ledger: bool
+        self, broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_ms: float, ledger: bool, plan: str
     ) -> None:
         self.broker, self.settings, self.folder = broker, settings, folder
         self.topics = Topics(settings.prefix)
         self.ledger = folder / f"{settings.prefix}ledger"
         self._stub = {"STUB_MS": str(stub_ms), "STUB_LEDGER": str(self.ledger) if ledger else ""}
+        self._stub["STUB_PLAN"] = plan
         self.aggregator = Service(
             "services.aggregator", settings, folder / "aggregator.log", HOCKET_INSTANCE="a0", **self._limits
         )
@@ -67,7 +68,11 @@ class Rig:
     @property
     def _limits(self) -> dict[str, str]:
         s = self.settings
-        return {"HOCKET_CONCURRENCY": str(s.concurrency), "HOCKET_SESSION_TIMEOUT_MS": str(s.session_timeout_ms)}
+        return {
+            "HOCKET_CONCURRENCY": str(s.concurrency),
+            "HOCKET_SESSION_TIMEOUT_MS": str(s.session_timeout_ms),
+            "HOCKET_BUNDLES": str(s.bundles),
+        }
 
     def _worker(self, role: str) -> Service:
         log = self.folder / f"{role}.log"
@@ -103,8 +108,9 @@ class Rig:
 class Client:
     """Sends requests and reads their answers, read_committed; remembers when, and what was answered twice or wrong."""
 
-    def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, topics: Topics) -> None:
-        self._producer, self._consumer, self._topics = producer, consumer, topics
+    def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, topics: Topics, right: str) -> None:
+        self._producer, self._consumer, self._topics, self._right = producer, consumer, topics, right
+        self.bundled = 0
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
         self.again: Counter[str] = Counter()
@@ -135,7 +141,8 @@ class Client:
             self.again[name] += 1
             return
         self.answered[name] = time.monotonic()
-        if answer.content != ANSWER:
+        self.bundled += sum(t.bundled_with is not None for t in answer.receipt.tasks)
+        if answer.content != self._right:
             self.wrong[name] = f"{answer.status}: {answer.content or answer.error}"
 
     async def until(self, most_open: int, seconds: float) -> bool:
@@ -157,11 +164,11 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def rig(broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_ms: float = 0, ledger: bool = False,
-              profile: Path | None = None) -> AsyncIterator[Rig]:  # fmt: skip
+              profile: Path | None = None, plan: str = "diamond") -> AsyncIterator[Rig]:  # fmt: skip
     """A warm rig: some requests have been answered. Raises SystemExit with a log's end when it does not come up."""
     folder.mkdir(parents=True, exist_ok=True)
     await apply_topics(settings, load_specialties(settings.specialties))
-    made = Rig(broker, settings, folder, stub_ms=stub_ms, ledger=ledger)
+    made = Rig(broker, settings, folder, stub_ms=stub_ms, ledger=ledger, plan=plan)
     if profile is not None:
         made.profiled(profile)
     following: asyncio.Task[None] | None = None
@@ -169,11 +176,11 @@ async def rig(broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_
         for service in (made.aggregator, *made.workers.values()):
             service.start()
         async with producing(settings) as producer, reader(settings, made.topics.answers) as consumer:
-            made.client = Client(producer, consumer, made.topics)
+            made.client = Client(producer, consumer, made.topics, ANSWERS[plan])
             following = asyncio.create_task(made.client.follow())
             for number in range(50):
                 await made.client.send(f"warm{number}")
-            if not await made.client.until(0, 60):
+            if not await made.client.until(0, 120):  # a loaded machine takes long to start six processes
                 raise SystemExit(f"the rig does not answer:\n{made.aggregator.tail()}\n{made.workers[PLANNING].tail()}")
             yield made
             following.cancel()

@@ -1,6 +1,6 @@
 """One service process of the diamond, with a stub in the place of the model and everything else as deployed.
 
-    STUB_MS=100 python -m bench.diamond_stub planning|<specialty>
+    STUB_MS=100 [STUB_PLAN=chain] python -m bench.diamond_stub planning|<specialty>
 
 The planner really compiles the draft that its stub model gives, the worker really writes results and progress. Each
 call sleeps STUB_MS milliseconds; STUB_LEDGER names the file in which every step run is written down.
@@ -41,14 +41,23 @@ PARALLEL = ("extraction", "summarisation", "sentiment")
 LAST = "synthesis"
 ROLES = (PLANNING, *PARALLEL, LAST)
 TASKS = (*PARALLEL, "z")
-ANSWER = f"z({','.join(f'{p}()' for p in PARALLEL)})"
-"""What the right answer to every request says."""
-DRAFT = {
-    "tasks": [
-        *({"id": p, "specialty": p, "instruction": f"Do the {p}.", "depends_on": []} for p in PARALLEL),
-        {"id": "z", "specialty": LAST, "instruction": "Put it together.", "depends_on": list(PARALLEL)},
-    ]
-}
+ANSWERS = {"diamond": f"z({','.join(f'{p}()' for p in PARALLEL)})", "chain": "d(c(b(a())))"}
+"""What the right answer to every request says, by plan."""
+
+
+def _draft(*tasks: tuple[str, str, tuple[str, ...]]) -> dict[str, Any]:
+    named = [{"id": i, "specialty": s, "instruction": f"Do the {s}.", "depends_on": list(d)} for i, s, d in tasks]
+    return {"tasks": named}
+
+
+DRAFTS = {
+    "diamond": _draft(*((p, p, ()) for p in PARALLEL), ("z", LAST, PARALLEL)),
+    "chain": _draft(
+        ("a", "extraction", ()), ("b", "summarisation", ("a",)), ("c", "sentiment", ("b",)),
+        ("d", "summarisation", ("c",)),
+    ),
+}  # fmt: skip
+DRAFT = DRAFTS[os.environ.get("STUB_PLAN") or "diamond"]
 
 
 class StubModel:
@@ -85,6 +94,9 @@ class StubEngines:
         text = f"{work.task_id}({','.join(str(i.output['text']) for i in work.inputs)})"
         return Outcome(output={"text": text}, text=text, engine="stub", why="the only one")
 
+    async def run_local(self, specialty: object, work: Work, **_: object) -> Outcome:
+        return await self.run(specialty, work)
+
 
 def written_down(handler: Callable[..., Any], pen: Pen | None) -> Callable[..., Any]:
     """The handler, with each of its runs in the ledger."""
@@ -93,9 +105,9 @@ def written_down(handler: Callable[..., Any], pen: Pen | None) -> Callable[..., 
 
     async def handle(task: Task, delivery: Delivery) -> Any:
         name = f"{task.request_id}/{task.task_id}"
-        pen.started(name, delivery.partition)
+        pen.started(name, delivery.partition, delivery.offset)
         outgoing = await handler(task, delivery)
-        pen.ended(name, delivery.partition)
+        pen.ended(name, delivery.partition, delivery.offset)
         return outgoing
 
     return handle
@@ -113,7 +125,7 @@ def service_of(role: str, settings: Settings, seconds: float) -> Planner | Worke
         )  # fmt: skip
     return Worker(
         specialty=specialties[role], topics=topics, engines=StubEngines(seconds), blobs=Blobs(settings.blob_store),
-        worker=me, now_ms=now_ms,
+        worker=me, now_ms=now_ms, known=specialties,
     )  # fmt: skip
 
 

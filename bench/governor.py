@@ -70,6 +70,8 @@ def _print(limited: Limited, began: float, ended: float) -> int:
     mean = sum(used) / max(1, len(used))
     print(f"{len(let_in)} calls let in, {len(refused)} refused with 429: {share:.2%}; below {MAX_REFUSED:.1%}: {mark(share, MAX_REFUSED, less=True)}")  # fmt: skip  # noqa: E501
     print(f"of the limit used, mean over all 60 s windows: {mean:.1%}, least {min(used, default=0):.1%}; at least {MIN_USED:.0%}: {mark(mean, MIN_USED)}")  # fmt: skip  # noqa: E501
+    tens = [sum(t <= x < t + 10 for x in let_in) for t in range(int(let_in[0]), int(let_in[-1]), 10)]
+    print(f"calls in each ten seconds: {' '.join(map(str, tens))}")
     gaps = sorted(b - a for a, b in pairwise(let_in))
     print(f"longest pause between two calls {gaps[-1] if gaps else 0:.1f} s")
     return 0 if share < MAX_REFUSED and mean >= MIN_USED else 1

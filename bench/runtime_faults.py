@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.conditions import broker, conditions, mark
+from hocket.contracts.records import Task
 from hocket.local.broker import EmbeddedBroker
 from tests.support import faults
 from tests.support.ground import Ground, fresh, open_ground
@@ -31,7 +32,7 @@ class Scenario:
     seconds: tuple[float, float]
     concurrency: int
     what: str
-    run: Callable[[Ground, EmbeddedBroker], Awaitable[int]]
+    run: Callable[[Ground, list[Task], EmbeddedBroker], Awaitable[int]]
     planned: bool = False
     """A planned change, in good order: nothing at all should be paid twice."""
 
@@ -39,27 +40,27 @@ class Scenario:
 SCENARIOS = {
     "kill": Scenario(
         share=0.25, seconds=(0.3, 1.5), concurrency=64, what="kill -9 of one of three every 8 s",
-        run=lambda g, _: faults.kills(g, every=8, rest=0.1),
+        run=lambda g, t, _: faults.kills(g, t, every=8, rest=0.1),
     ),
     "pause": Scenario(
         share=0.15, seconds=(0.2, 1.0), concurrency=64, what="SIGSTOP beyond the session time-out, twice",
-        run=lambda g, _: faults.pauses(g, times=2),
+        run=lambda g, t, _: faults.pauses(g, t, times=2),
     ),
     "broker": Scenario(
         share=0.15, seconds=(0.2, 1.0), concurrency=64, what="the broker killed, then restarted",
-        run=lambda g, b: faults.broker_restarts(g, b, times=2),
+        run=lambda g, t, b: faults.broker_restarts(g, t, b, times=2),
     ),
     "storm": Scenario(
         share=0.15, seconds=(5.0, 5.0), concurrency=256, what="join/leave every 2 s with 5 s calls", planned=True,
-        run=lambda g, _: faults.storm(g, every=2, seconds=60),
+        run=lambda g, t, _: faults.storm(g, t, every=2, seconds=60),
     ),
     "rolling": Scenario(
         share=0.15, seconds=(0.5, 2.0), concurrency=64, what="rolling restart of three", planned=True,
-        run=lambda g, _: faults.rolling(g, rounds=1),
+        run=lambda g, t, _: faults.rolling(g, t, rounds=1),
     ),
     "scale": Scenario(
         share=0.15, seconds=(0.5, 2.0), concurrency=64, what="2 -> 6 -> 2 workers", planned=True,
-        run=lambda g, _: faults.scaling(g),
+        run=lambda g, t, _: faults.scaling(g, t),
     ),
 }  # fmt: skip
 
@@ -71,8 +72,8 @@ async def scenario(name: str, running: EmbeddedBroker, folder: Path, arguments: 
     settings = fresh(running.bootstrap, folder, concurrency=chosen.concurrency)
     began = time.monotonic()
     async with open_ground(settings, folder) as ground:
-        await faults.load(ground, count, chosen.seconds, random.Random(arguments.seed))
-        times = await chosen.run(ground, running)
+        tasks = faults.load(count, chosen.seconds, random.Random(arguments.seed))
+        times = await chosen.run(ground, tasks, running)
         verdict = await ground.verdict()
     print(f"{name}: {chosen.what} ({times} faults, {time.monotonic() - began:.0f} s)\n  {verdict}")
     if chosen.planned:
@@ -88,8 +89,8 @@ async def recovery(running: EmbeddedBroker, folder: Path, arguments: argparse.Na
     """Times how soon work goes on elsewhere."""
     settings = fresh(running.bootstrap, folder, concurrency=16, grace_seconds=5.0)
     async with open_ground(settings, folder) as ground:
-        await faults.load(ground, 9000, (0.1, 0.4), random.Random(arguments.seed))
-        crash, graceful = await faults.recovery(ground)
+        tasks = faults.load(9000, (0.1, 0.4), random.Random(arguments.seed))
+        crash, graceful = await faults.recovery(ground, tasks)
         lost = (await ground.verdict()).lost
     print(
         f"recovery: crash of one of three, its tasks run elsewhere after {crash:.1f} s ({mark(crash, 12, less=True)})"

@@ -26,11 +26,11 @@ async def crash(bootstrap: str, folder: Path) -> float:
     async with open_ground(settings, folder) as ground:
         ground.start("a", "b", "c")
         await asyncio.sleep(8)  # all three have joined
-        await faults.load(ground, 90, (25.0, 30.0), random.Random(1))
+        await ground.put(*faults.load(90, (25.0, 30.0), random.Random(1)))
         await ground.until_working(3)
         await asyncio.sleep(1)
         pid, moment = ground.pid("b"), time.monotonic()
-        ground.kill("b")
+        await ground.kill("b")
         lost = {c.task for c in read_ledger(ground.ledger) if c.pid == pid and c.open_at(moment)}
         assert lost, "the killed worker had nothing in flight"
         again: dict[str, float] = {}
@@ -46,7 +46,7 @@ async def stop(bootstrap: str, folder: Path, arguments: argparse.Namespace) -> l
     settings = fresh(bootstrap, folder, concurrency=16)
     found = []
     async with open_ground(settings, folder) as ground:
-        await faults.load(ground, arguments.tasks, (0.1, 0.1), random.Random(1))
+        await ground.put(*faults.load(arguments.tasks, (0.1, 0.1), random.Random(1)))
         for number in range(arguments.rounds):
             ground.start(f"w{number}")
             await ground.until_working(number + 1)

@@ -13,21 +13,28 @@ from concurrent.futures import ProcessPoolExecutor
 import structlog
 
 from bench.headline import report
+from bench.headline.oracle import BenchHooks, warm
 from bench.headline.simulate import Figures, simulate
-from bench.headline.systems import System
+from bench.headline.systems import System, specialties_for
 from bench.headline.wire import on_the_wire
 from bench.headline.workload import KINDS, Asked, workload
 from bench.headline.world import World
 from hocket.llm.catalogue import Entry
 
-MONOLITH = System(name="monolith, frontier, sequential", hocket=False, parallel=False, hedging=False)
-NAIVE = System(name="naive parallel, frontier", hocket=False, hedging=False)
+MONOLITH = System(
+    name="monolith, frontier, sequential", hocket=False, parallel=False, hedging=None, second_opinion=False
+)
+NAIVE = System(name="naive parallel, frontier", hocket=False, hedging=None, second_opinion=False)
 FULL = System(name="Hocket, every lever on")
 LEVERS = (
     System(name="  without parallelism", parallel=False),
     System(name="  without cascade", cascade=False),
     System(name="  without caching", caching=False),
-    System(name="  without hedging (the default)", hedging=False),
+    System(name="  hedging at the 95th percentile", hedging=0.95),
+    System(name="  without hedging", hedging=None),
+    System(name="  without second opinions", second_opinion=False),
+    System(name="  planning at the frontier", fast_planning=False),
+    System(name="  the settings as shipped", hedging=None, fast_planning=False),
     System(name="  without the local rung", local=False),
     System(name="  without the synthesis skip", skip=False),
     System(name="  ladders as shipped", shipped=True),
@@ -83,6 +90,9 @@ def _figures(
     world: World, systems: Sequence[System], asked: Sequence[Asked], entries: Sequence[Entry]
 ) -> Iterator[Figures]:
     """In as many processes as there are cores, each figure as soon as it is there; virtual time is not disturbed."""
+    # Forked processes know what local engines gave here.
+    steps = {s.case: s for a in asked for s in a.steps}
+    warm(BenchHooks(world, steps, checking=False), specialties_for(FULL), steps.values())
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for one in [pool.submit(_one, world, s, asked, entries) for s in systems]:
             yield one.result()

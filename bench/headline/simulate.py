@@ -17,9 +17,6 @@ from bench.headline.workload import Asked
 from bench.headline.world import World
 from hocket.llm.catalogue import Entry
 from hocket.llm.models import Models
-from hocket.llm.tuning import Tuning
-
-HEDGE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +87,7 @@ def simulate(world: World, system: System, asked: Sequence[Asked], entries: Sequ
         models = Models(
             providers={name: Within(name, desk, clock.now_ms) for name in system.providers},
             entries=entries,
-            tuning=Tuning(hedge=HEDGE if system.hedging else None),
+            tuning=system.tuning,
         )
         steps = {s.case: s for a in asked for s in a.steps}
         hooks = BenchHooks(world, steps, checking=system.hocket and system.cascade)

@@ -15,6 +15,7 @@ from hocket.contracts.records import PlannedTask, Task
 from hocket.contracts.specialties import Specialty, load_specialties
 from hocket.core.work import Input
 from hocket.llm.models import Models
+from hocket.llm.tuning import Tuning
 from services.planner.service import Planner
 from services.workers.engine import Engines, Outcome
 
@@ -35,18 +36,28 @@ LADDERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What is switched on. `hocket` False: frontier calls only, no check, no planning call, no Kafka hop."""
+    """What is switched on. `hocket` False: frontier calls only, no check, no planning call, no Kafka hop.
+
+    `hedging`: the learned percentile of a model's times after which another is asked beside it; None: never.
+    """
 
     name: str
     hocket: bool = True
     parallel: bool = True
     cascade: bool = True
     caching: bool = True
-    hedging: bool = True
+    hedging: float | None = 0.05
+    second_opinion: bool = True
+    fast_planning: bool = True
     local: bool = True
     skip: bool = True
     shipped: bool = False
     providers: tuple[str, ...] = ("anthropic", "openai")
+
+    @property
+    def tuning(self) -> Tuning:
+        """What an operator would set."""
+        return Tuning(hedge=self.hedging, second_opinion=self.second_opinion)
 
 
 @dataclass(kw_only=True)
@@ -164,6 +175,7 @@ class Runner:
             specialty="planning",
             instruction="Plan the request.",
             text=asked.text,
+            strategy="fast" if self.system.fast_planning else "balanced",
             deadline=self.now_ms() + DEADLINE_MS,
             dispatched_at=self.now_ms(),
         )

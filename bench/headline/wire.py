@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.headline.oracle import BenchHooks, warm
 from bench.headline.provider import Desk, Planned
-from bench.headline.simulate import HEDGE, Figures, figures
+from bench.headline.simulate import Figures, figures
 from bench.headline.systems import BenchEngines, Runner, System, specialties_for
 from bench.headline.workload import Asked
 from bench.headline.world import World
@@ -80,10 +81,8 @@ def _models(system: System, entries: Sequence[Entry], env: dict[str, str], speed
         name: Endpoint(key=env[f"{name.upper()}_API_KEY"], base_url=env[f"{name.upper()}_BASE_URL"], allow_real=False)
         for name in system.providers
     }
-    tuning = Tuning(
-        hedge=HEDGE if system.hedging and system.hocket else None,
-        schedule_ms=tuple(max(1, round(ms / speed)) for ms in Tuning().schedule_ms),
-    )
+    schedule_ms = tuple(max(1, round(ms / speed)) for ms in Tuning().schedule_ms)
+    tuning = replace(system.tuning, schedule_ms=schedule_ms)
     providers = {n: types[n](e, bill=_biller(n, entries), now_ms=clock.now_ms) for n, e in endpoints.items()}
     return Models(providers=providers, entries=entries, tuning=tuning, vitals=Vitals(rules=tuning.rules))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from hocket.contracts.specialties import load_specialties
+from hocket.contracts.specialties import Specialty, load_specialties
 from hocket.contracts.workflows import load_workflows
 from hocket.kafka.admin import TopicsError, check_joined, list_topics
 from hocket.kafka.client import codec_of, topics_of
-from hocket.runtime.lifecycle import read_settings
+from hocket.runtime import tracing
+from hocket.runtime.lifecycle import collect_rarely, read_settings, start_tracing
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
 from services.aggregator.admission import World
@@ -40,10 +42,22 @@ async def topics_are_there(settings: Settings, specialties: Collection[str]) -> 
         await asyncio.sleep(2)
 
 
+def local_first(specialties: Iterable[Specialty]) -> dict[str, frozenset[str]]:
+    """For each strategy, the specialties whose ladder begins with their local engine."""
+    found: dict[str, frozenset[str]] = {}
+    for s in specialties:
+        for strategy, rungs in s.ladder.items():
+            if s.has_local and rungs[:1] == ("local",):
+                found[strategy] = found.get(strategy, frozenset()) | {s.name}
+    return found
+
+
 def main() -> None:
     """Runs the aggregator until SIGTERM; exits with 1 when it cannot go on, for its supervisor to restart it."""
     settings = read_settings()
     setup_logs(settings, service="aggregator", instance=settings.instance)
+    # A container's first process is spared signals that it has no handler for. Quix takes SIGTERM over when it runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     specialties = load_specialties(settings.specialties)
     world = World(
         specialties=frozenset(specialties),
@@ -52,7 +66,9 @@ def main() -> None:
         tenant_caps=settings.tenant_daily_usd,
         session_ttl_s=settings.session_ttl,
         done_marker_ms=settings.done_marker * 1000,
+        local=local_first(specialties.values()) if settings.bundles else {},
     )
+    start_tracing("aggregator", settings)
     with Vitals(settings) as vitals:
         asyncio.run(topics_are_there(settings, specialties))
         try:
@@ -60,6 +76,8 @@ def main() -> None:
         except Exception:
             log.exception("the aggregator stops; what was not committed will be done again after the restart")
             sys.exit(1)
+        finally:
+            tracing.stop()
 
 
 def _join(settings: Settings, world: World, vitals: Vitals) -> None:
@@ -80,6 +98,7 @@ def _join(settings: Settings, world: World, vitals: Vitals) -> None:
     )
     alarm = Alarm(settings, codec, owned=aggregator.owned, on_crash=aggregator.application.stop)
     vitals.watch(aggregator.partitions, aggregator.totals)
+    collect_rarely()
     with watch.following(aggregator.owned), alarm:
         aggregator.application.run()
     if alarm.crashed:

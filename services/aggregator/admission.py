@@ -21,7 +21,8 @@ class World:
 
     `tenant_caps` are daily budgets in US dollars of those tenants that have one; `task_cost_usd` is what a task of a
     specialty usually costs (nothing when not named); `done_marker_ms` is how long an ended request is remembered:
-    longer than any record is kept.
+    longer than any record is kept. `pressed` says that this aggregator is behind; `local` names, for each strategy, the
+    specialties whose ladder begins with a local engine.
     """
 
     specialties: Collection[str]
@@ -36,6 +37,8 @@ class World:
     task_cost_usd: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     session_ttl_s: int = 3_600
     done_marker_ms: int = 8 * DAY_MS
+    pressed: bool = False
+    local: Mapping[str, Collection[str]] = field(default_factory=lambda: MappingProxyType({}))
 
     def tenant_cap(self, tenant: str) -> float | None:
         """The tenant's daily budget in US dollars; None without one."""

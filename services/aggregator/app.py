@@ -7,9 +7,11 @@ Settings measured in docs/decisions/0001.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,12 +25,14 @@ from quixstreams.kafka.configuration import ConnectionConfig
 from quixstreams.models import Topic
 from quixstreams.models.serializers import Serializer
 
+from hocket.contracts import headers
 from hocket.contracts.claims import Blobs
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import AccountCommand, Record, Request
 from hocket.contracts.topics import Topics
 from hocket.core.poison import DeadRatio
 from hocket.kafka.client import librdkafka_options
+from hocket.runtime import logs, metrics
 from hocket.runtime.settings import Settings
 from services.aggregator import accounts, tables
 from services.aggregator.account_edge import AccountEdge
@@ -39,9 +43,13 @@ from services.aggregator.edge import Edge
 from services.aggregator.events import Arrival
 from services.aggregator.fleet import Fleet
 from services.aggregator.posting import Incoming, Outgoing
+from services.aggregator.pressure import Pressure
+from services.aggregator.recent import Recent
 from services.aggregator.row import Row
 from services.aggregator.tables import ROW, Totals
 from services.aggregator.tasks import PLANNING
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 """How long an idle join waits for a record before it looks at anything else."""
@@ -50,6 +58,8 @@ TRANSACTION_TIMEOUT_MS = 10_000
 TABLE = "requests-by-id"
 ACCOUNTS = "accounts-by-id"
 """Names of the tables, and parts of their changelogs' names: they must never change."""
+RECENT_BYTES = 16 * 1024 * 1024
+"""So many bytes of rows are also held as values (some ten times their size): those in flight, not all."""
 _LOOKUP_SECONDS = 10.0
 
 
@@ -116,6 +126,9 @@ def quix_application(settings: Settings, state_dir: Path) -> Application:
         request_timeout=30,
         consumer_extra_config={
             **client,
+            # A member with a name that comes back gets its partitions back at once: without, the group first waits
+            # for the session time-out of the dead one. In turn, one that stops for good is noticed only by that.
+            "group.instance.id": settings.instance,
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": settings.session_timeout_ms // 3,
             "fetch.wait.max.ms": 20,
@@ -125,7 +138,8 @@ def quix_application(settings: Settings, state_dir: Path) -> Application:
             **client,
             "transactional.id": f"{settings.group('aggregator')}-{settings.instance}",
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "linger.ms": 0,
+            # Nobody sees a record before the commit, and the commit flushes: until then, one request holds them all.
+            "linger.ms": 50,
             "partitioner": "murmur2_random",  # as the Java client: every producer must place keys alike
             "message.max.bytes": 2 * 1024 * 1024,  # a dead letter holds a record near the broker's limit
         },
@@ -152,6 +166,8 @@ class Aggregator:
         self._totals: Mapping[str, Totals] = {}
         self._count_at = 0.0
         self._ratios: dict[str, DeadRatio] = {}
+        self._recent: Recent[Row] = Recent(RECENT_BYTES)
+        self._pressure, self._joined = Pressure(), 0
         self.application = quix_application(settings, state_dir)
         self._quix_topics: dict[str, Topic] = {}
         inputs = [self._topic(t) for t in self._inputs()]
@@ -166,8 +182,9 @@ class Aggregator:
             blobs=Blobs(settings.blob_store, settings.allowed_uris, settings.max_attachment_bytes),
             partitions=partitions,
             worker=worker,
-            world=lambda record: _world_for(record, world, replies, fleet()),
+            world=lambda record: _world_for(record, world, replies, fleet(), pressed=self._pressure.on),
             count=count,
+            group=settings.group("aggregator"),
         )
         self._accounts = AccountEdge(
             topics=self._topics, codec=codec, partitions=partitions, worker=worker, count=count
@@ -204,10 +221,26 @@ class Aggregator:
         """Between two records, because a store that another thread reads while it is revoked would not close."""
         if monotonic() < self._count_at:
             return
+        self._feel(1 + monotonic() - self._count_at)
         self._count_at = monotonic() + 1
         stores = self.application._state_manager.stores  # noqa: SLF001 - Quix has no public call for this
         tables_by_name = (("requests", TABLE), ("accounts", ACCOUNTS))
         self._totals = {name: tables.read(stores[table]["default"].partitions) for name, table in tables_by_name}
+
+    def _feel(self, seconds: float) -> None:
+        """Looks how far behind it is, by the ends that came with the last fetches: asks no broker."""
+        done, self._joined = self._joined, 0
+        client = self.application._consumer._inner_consumer  # noqa: SLF001 - Quix has no public call for this
+        if client is None:
+            return
+        waiting, inputs = 0, self._inputs()
+        for place in client.position([tp for tp in client.assignment() if tp.topic in inputs]):
+            _, end = client.get_watermark_offsets(place, cached=True)
+            waiting += max(0, end - place.offset) if place.offset >= 0 else 0
+        if self._pressure.look(waiting, done, seconds):
+            metrics.PRESSED.set(self._pressure.on)
+            told = "is behind, so chains of simple tasks are bundled" if self._pressure.on else "has caught up"
+            log.warning("the join %s: %d records wait, %d were joined in %.1f s", told, waiting, done, seconds)
 
     def _inputs(self) -> tuple[str, ...]:
         t = self._topics
@@ -239,17 +272,28 @@ class Aggregator:
 
     def _process(self, value: Any, key: Any, timestamp: int, headers: Any, state: Any) -> list[Outgoing]:
         incoming = _incoming(value, key, timestamp, headers)
+        self._joined += 1
+        with logs.about(partial(_about, incoming)):
+            return self._join(incoming, state)
+
+    def _join(self, incoming: Incoming, state: Any) -> list[Outgoing]:
         arrival = self._edge.decode(incoming)
         self._watch(incoming.topic, isinstance(arrival, Arrival))
         if not isinstance(arrival, Arrival):
             return arrival
         stored = state.get_bytes(ROW)
-        row = Row.model_validate_json(stored) if stored is not None else None
+        row = self._row(arrival.key.encode(), stored)
         after, outgoing = self._edge.join(row, arrival, incoming)
         if after is not row:
             kept = after.model_dump_json(exclude_defaults=True).encode() if after is not None else None
             tables.save(state, stored, kept, expected=backlog(after), no_longer=backlog(row))
+            self._recent.put(arrival.key.encode(), kept, after)
         return outgoing
+
+    def _row(self, key: bytes, stored: bytes | None) -> Row | None:
+        if stored is None:
+            return None
+        return self._recent.get(key, stored) or Row.model_validate_json(stored)
 
     def _process_account(self, value: Any, key: Any, timestamp: int, headers: Any, state: Any) -> list[Outgoing]:
         incoming = _incoming(value, key, timestamp, headers)
@@ -287,7 +331,19 @@ def _incoming(value: Any, key: Any, timestamp: int, headers: Any) -> Incoming:
     )
 
 
-def _world_for(record: Record, world: World, replies: ReplyTopics, fleet: Fleet) -> World:
+def _about(incoming: Incoming) -> logs.Fields:
+    """What log lines say of the record that is joined. Its transaction has not written anything yet, so what is sent
+    has ids but no offsets."""
+    key = (incoming.key or b"").decode(errors="replace")
+    return {
+        "request_id": key,
+        "trace_id": headers.traceparent(incoming.headers, key).split("-")[1],
+        "read": f"{incoming.topic}/{incoming.partition}/{incoming.offset}",
+        "read_id": headers.get(incoming.headers, "ce_id"),
+    }
+
+
+def _world_for(record: Record, world: World, replies: ReplyTopics, fleet: Fleet, *, pressed: bool) -> World:
     if isinstance(record, Request) and record.reply_topic and replies.usable(record.reply_topic):
-        return replace(world, fleet=fleet, reply_topics=(record.reply_topic,))
-    return replace(world, fleet=fleet)
+        return replace(world, fleet=fleet, pressed=pressed, reply_topics=(record.reply_topic,))
+    return replace(world, fleet=fleet, pressed=pressed)

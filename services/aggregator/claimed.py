@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from hocket.contracts.records import AccountCommand, Grant, Request
+from hocket.core.context import fit
 from services.aggregator.admission import World
 from services.aggregator.budget import known_cost
 from services.aggregator.events import Ask
@@ -18,8 +19,6 @@ SESSION_BYTES = 32 * 1024
 CONSTANTS_BYTES = 8 * 1024
 REQUEST_PART = 0.01
 """Part of its tenant's daily budget that a request without a cap of its own may spend."""
-CONTEXT_BYTES = 16 * 1024
-"""What a task is told of earlier results at most."""
 
 
 def due(row: Row, world: World, now: int) -> AccountCommand | None:
@@ -107,29 +106,6 @@ def by_specialty(row: Row, task_ids: Collection[str]) -> dict[str, str]:
     """The texts of these tasks by specialty; of two with one specialty the later one in the plan counts."""
     tasks = [row.tasks[i] for i in row.tasks if i in task_ids]
     return {t.planned.specialty: t.output.text for t in tasks if t.output is not None and t.planned.kind != APPROVAL}
-
-
-def fit(texts: Mapping[str, str], limit: int) -> dict[str, str]:
-    """The texts as JSON within `limit` bytes: the longest are shortened to one common length; names that do not fit
-    even with empty texts are left out, last ones first."""
-    kept = dict(texts)
-    while kept and _size(dict.fromkeys(kept, "")) > limit:
-        kept.popitem()
-    if _size(kept) <= limit:
-        return kept
-    low, high = 0, max(len(t) for t in kept.values())
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _size(_cut(kept, middle)) <= limit else (low, middle)
-    return _cut(kept, low)
-
-
-def _cut(texts: Mapping[str, str], length: int) -> dict[str, str]:
-    return {k: t[:length] for k, t in texts.items()}
-
-
-def _size(texts: Mapping[str, str]) -> int:
-    return len(orjson.dumps(texts))
 
 
 def told(grant: Grant) -> dict[str, Any]:

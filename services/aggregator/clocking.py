@@ -14,6 +14,7 @@ import orjson
 
 from hocket.contracts.records import Error, Result, Timer, Wakeup
 from services.aggregator.admission import World
+from services.aggregator.bundling import released
 from services.aggregator.dispatch import advance, send
 from services.aggregator.ending import expire, failed, late
 from services.aggregator.events import Arrival, Dispatch, Effect, Remind, Step
@@ -64,7 +65,11 @@ def _silences(row: Row, now: int, world: World) -> list[Due]:
 def _out(row: Row, world: World) -> list[Silent]:
     """All that has been dispatched and not come back."""
     rid, fleet = row.asked_for.request_id, world.fleet
-    out = [(i, t.sent_to or t.planned.specialty, t.dispatched_at or 0) for i, t in row.tasks.items() if t.awaited]
+    out = [
+        (i, t.sent_to or t.planned.specialty, t.dispatched_at or 0)
+        for i, t in row.tasks.items()
+        if t.awaited and t.bundle is None
+    ]
     if row.planner is not None:
         out.append((PLANNING, PLANNING, row.planner.asked_at))
     found = []
@@ -174,6 +179,7 @@ def _planner_again(row: Row, now: int) -> tuple[Row, list[Effect]]:
 
 
 def _task_again(row: Row, task_id: str, now: int, world: World) -> tuple[Row, list[Effect]]:
+    row = released(row, task_id)
     task = row.tasks[task_id]
     if task.attempt < MAX_ATTEMPTS:
         return send(row, task_id, now, world, avoid=task.sent_to)

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
-from hocket.contracts.records import Output, Progress
+from hocket.contracts.records import Output, Progress, Result
 from hocket.core.condition import holds, tasks_read
 from services.aggregator.admission import World
 from services.aggregator.budget import rest, share
+from services.aggregator.bundling import bundled, counted, released
 from services.aggregator.ending import conclude, expire, late
 from services.aggregator.events import Dispatch, Effect, Step, Tell
 from services.aggregator.replanning import ask, awaited, mendable
@@ -25,22 +26,30 @@ def advance(row: Row, now: int, world: World) -> Step:
     effects: list[Effect] = []
     if mendable(row, now):
         row, effects = ask(row, now)
-    row = _settle(row, now, world)
+    row = settle(row, now, world)
     if row.planner is None and all(t.settled for t in row.tasks.values()):
         return conclude(row, now)
     if late(row, now):
         return expire(row, now)
     for task_id in [i for i, t in row.tasks.items() if _ready(row, t)]:
-        row, sent = send(row, task_id, now, world)
+        row, sent = send(row, task_id, now, world, alone=False)
         effects += sent
     return row, effects
 
 
 def send(
-    row: Row, task_id: str, now: int, world: World, avoid: str | None = None, *, with_the_rest: bool = False
+    row: Row,
+    task_id: str,
+    now: int,
+    world: World,
+    avoid: str | None = None,
+    *,
+    with_the_rest: bool = False,
+    alone: bool = True,
 ) -> tuple[Row, list[Effect]]:
     """Dispatches a task, or puts an approval before its person. `avoid` is a specialty where it has failed;
-    `with_the_rest` gives it all that is left of the request's cap, not a share."""
+    `with_the_rest` gives it all that is left of the request's cap, not a share; unless `alone` it may be the first of
+    a bundle."""
     planned = row.tasks[task_id].planned
     if planned.kind == APPROVAL:
         ask_for = Progress(
@@ -61,7 +70,23 @@ def send(
         sent_to=world.fleet.choose(planned.specialty, avoid),
         shares=task.shares if part is None else (*task.shares, part),
     )
-    return sent, [Dispatch(task=work(sent, task_id, now, world))]
+    task_sent = work(sent, task_id, now, world)
+    if not alone:
+        sent, task_sent = bundled(sent, task_sent, now, world)
+    return sent, [Dispatch(task=task_sent)]
+
+
+def reported(row: Row, told: Result, now: int, world: World) -> Row:
+    """The row with a task's result and those of the steps done behind it, each as if it came in its turn: what would
+    not be dispatched any more when those before it are there does not count."""
+    row = released(row, told.task_id).with_task(told.task_id, result=told.model_copy(update={"bundle": ()}))
+    for step in told.bundle if told.status == "completed" and not late(row, now) else ():
+        row = settle(row, now, world)
+        task = row.tasks.get(step.task_id)
+        if task is None or not _ready(row, task) or step.attempt != task.attempt + 1:
+            break
+        row = counted(row, told, step, now)
+    return row
 
 
 def _ready(row: Row, task: TaskRow) -> bool:
@@ -71,7 +96,7 @@ def _ready(row: Row, task: TaskRow) -> bool:
     return not task.begun and not task.settled and all(row.tasks[d].settled and d not in mending for d in needs)
 
 
-def _settle(row: Row, now: int, world: World) -> Row:
+def settle(row: Row, now: int, world: World) -> Row:
     """Settles every task that need not, or cannot, be dispatched any more; one may settle the next."""
     changed = True
     while changed:

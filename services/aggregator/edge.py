@@ -7,13 +7,17 @@ process must stop then, so that nothing is skipped.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from time import time_ns
 
 from hocket.contracts import claims, headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Control, Grant, Plan, Record, Request, Result, TaskInput, Wakeup
 from hocket.contracts.topics import Topics
+from hocket.core import traces
+from hocket.runtime import logs, tracing
 from services.aggregator.admission import World
 from services.aggregator.events import (
     Arrival,
@@ -32,6 +36,9 @@ from services.aggregator.events import (
 from services.aggregator.join import give_up, step
 from services.aggregator.posting import FORWARDED, Incoming, Outgoing, Posting
 from services.aggregator.row import Row
+from services.aggregator.tracks import Sent, Track
+
+log = logging.getLogger(__name__)
 
 __all__ = ["FORWARDED", "MAX_KEY_BYTES", "ROW_LIMIT", "Edge", "Incoming", "Outgoing"]
 
@@ -53,7 +60,9 @@ class Edge:
         worker: str,
         world: Callable[[Record], World],
         count: Callable[[str, str], None],
+        group: str = "",
     ) -> None:
+        self._group = group
         self._topics, self._blobs, self._world, self._count = topics, blobs, world, count
         self._post = Posting(topics=topics, codec=codec, partitions=partitions, worker=worker, count=count)
         self._types: dict[str, type[Joined]] = {
@@ -71,10 +80,13 @@ class Edge:
         if isinstance(found, list):
             return found
         _, key = _key(found)
-        return Arrival(key=key, record=found, trace=headers.traceparent(incoming.headers, key))
+        given = headers.traceparent(incoming.headers, key)
+        trace = tracing.decided(given, key) if isinstance(found, Request) else given
+        return Arrival(key=key, record=found, trace=trace, cause=given)
 
     def join(self, row: Row | None, arrival: Arrival, incoming: Incoming) -> tuple[Row | None, list[Outgoing]]:
         """The row after the record, and what must be produced with it. A crash of the step ends only its request."""
+        began = time_ns()
         arrival = self._shrunk(arrival)
         letters: list[Outgoing] = []
         try:
@@ -84,8 +96,25 @@ class Edge:
             after, effects = give_up(row, arrival, incoming.at)
         trace = (row or after or Row(phase="ended")).trace or arrival.trace
         effects = _on_the_alarms_clock(effects, arrival.record, incoming.at)
-        out = [o for effect in effects if (o := self._outgoing(effect, incoming.at, trace)) is not None]
+        track = self._track(traces.read(trace), arrival, incoming) if tracing.on() else None
+        sent: list[Sent] = []
+        out = [o for e in effects if (o := self._outgoing(e, incoming.at, trace, track, sent)) is not None]
+        if logs.tasks() and log.isEnabledFor(logging.INFO):
+            _tell(effects, out)
+        if track is not None:
+            tracing.emit(track.spans(row, sent, began, time_ns()))
         return self._bounded(after), letters + out
+
+    def _track(self, trace: traces.Context, arrival: Arrival, incoming: Incoming) -> Track:
+        return Track(
+            trace=trace,
+            arrival=arrival,
+            topic=incoming.topic,
+            partition=incoming.partition,
+            offset=incoming.offset,
+            group=self._group,
+            content=tracing.with_content(),
+        )
 
     def _shrunk(self, arrival: Arrival) -> Arrival:
         if isinstance(arrival.record, Request):
@@ -114,12 +143,16 @@ class Edge:
                 tasks[k.task_id] = task.model_copy(update={"result": result})
         return row.model_copy(update={"tasks": tasks})
 
-    def _outgoing(self, effect: Effect, at: int, trace: str) -> Outgoing | None:
+    def _outgoing(self, effect: Effect, at: int, trace: str, track: Track | None, told: list[Sent]) -> Outgoing | None:
+        """The record to produce; with a track, its header is the track's and it is noted in `told`."""
         if isinstance(effect, Drop):
             self._count("dropped", effect.reason)
             return None
         topic, sized = self._placed(effect)
         event_id, key, record = address(sized)
+        if track is not None:
+            trace = track.header(sized, event_id)
+            told.append(Sent(effect=sized, topic=topic, event_id=event_id))
         sent = self._post.encode(topic, record, key=key.encode(), subject=key, event_id=event_id, at=at, trace=trace)
         cleared = isinstance(effect, Remind) and effect.timer.due_at is None
         return replace(sent, payload=None) if cleared else sent
@@ -130,6 +163,8 @@ class Edge:
         match effect:
             case Dispatch(task=task):
                 self._count("dispatched", task.specialty)
+                for step_behind in task.bundle:
+                    self._count("bundled", step_behind.specialty)
                 return topics.tasks(task.specialty), Dispatch(task=claims.shrink_task(task, self._blobs.put))
             case Reply(answer=answer, topic=topic):
                 self._count("answered", answer.status)
@@ -144,6 +179,15 @@ class Edge:
                 return topics.control, effect
             case Tell():
                 return topics.progress, effect
+
+
+def _tell(effects: list[Effect], out: list[Outgoing]) -> None:
+    """One line for what began or ended a request; at DEBUG for every step."""
+    answers = [e.answer.status for e in effects if isinstance(e, Reply)]
+    level = logging.INFO if answers else logging.DEBUG
+    if log.isEnabledFor(level):
+        ids = [f"{o.topic} {headers.get(o.headers, 'ce_id')}" for o in out]
+        log.log(level, f"answered: {answers[0]}" if answers else "joined", extra={"written_ids": ids})
 
 
 def _key(record: Joined) -> tuple[str, str]:

@@ -25,11 +25,13 @@ Joined = Request | Plan | Result | Control | Grant | Wakeup
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """One joined record: the key it stands under, and its trace context."""
+    """One joined record: the key it stands under, and its trace context. `cause` is the context that it came with,
+    where `trace` is another one."""
 
     key: str
     record: Joined
     trace: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,8 +34,8 @@ SIGNS_MS = 600_000
 MAX_SIGNS = 50_000
 """... and of how many tasks at most: the oldest are forgotten, and those tasks then count from their dispatch."""
 _SAMPLE_MS = 1_000
-"""Of one request at most one progress record in this time is decoded, beside those that tell of a begin (a task that
-does not stream has only that one): signs only matter by tens of seconds."""
+"""Of one request at most one progress record in this time is decoded; those that tell of a begin (a task that does not
+stream has only that one) need not be. Signs only matter by tens of seconds."""
 _LOOK_S = 1.0
 _MOST = 1_000
 _PLANNER = "planner"
@@ -160,18 +160,23 @@ class FleetWatch:
                 beat = self._codec.decode(message.value(), Heartbeat)
                 self._beats[beat.worker] = beat.model_copy(update={"at": now})
                 return
-            self._sign(message.key() or b"", message.value(), now, begun=_begun(message.headers()))
+            begun = _begun(message.headers())
+            if begun is not None:
+                self._note(begun, now)
+            else:
+                self._sign(message.key() or b"", message.value(), now)
 
-    def _sign(self, key: bytes, value: Any, now: int, *, begun: bool) -> None:
-        if not begun and now - self._sampled.get(key, 0) < _SAMPLE_MS:
+    def _sign(self, key: bytes, value: Any, now: int) -> None:
+        if now - self._sampled.get(key, 0) < _SAMPLE_MS:
             return
         progress = self._codec.decode(value, Progress)
         if progress.task_id is None or progress.worker is None or progress.kind not in _LIFE:
             return
-        if not begun:
-            self._sampled.pop(key, None)
-            self._sampled[key] = now
-        task = f"{progress.request_id}/{progress.task_id}"
+        self._sampled.pop(key, None)
+        self._sampled[key] = now
+        self._note(f"{progress.request_id}/{progress.task_id}", now)
+
+    def _note(self, task: str, now: int) -> None:
         self._signs.pop(task, None)
         self._signs[task] = now
 
@@ -185,11 +190,14 @@ class FleetWatch:
         )
 
 
-def _begun(headers: list[tuple[str, Any]] | None) -> bool:
-    """Whether the record's id says that a worker has begun a task."""
-    return any(
-        name == "ce_id" and str(value, "utf-8", "replace").endswith("/assigned") for name, value in headers or ()
-    )
+def _begun(headers: list[tuple[str, Any]] | None) -> str | None:
+    """The task ("request/task") that a worker has begun, if the record's id says that: half of all progress, so it is
+    not decoded."""
+    for name, value in headers or ():
+        if name == "ce_id" and value is not None and value.endswith(b"/assigned"):
+            task: str = str(value, "utf-8", "replace").rsplit("/", 2)[0]
+            return task
+    return None
 
 
 def _bounded(times: dict[K, int], since: int) -> dict[K, int]:

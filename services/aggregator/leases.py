@@ -5,7 +5,8 @@ started in its last moment still stands in the provider's minute.
 
 Laws:
 1. Leases that count never exceed the limits that were known when they were granted.
-2. What others asked for and did not get is kept for them, up to an even share; what nobody wants is free for all.
+2. What others asked for and did not get is kept for them, up to an even share; what nobody wants is free for all. When
+   that is more than is free, each gets a part of it at once.
 3. An unknown limit is no limit: leases are counted, so that a limit learned later finds them.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pydantic import Field
 
 from hocket.contracts.records import AccountCommand, Grant, Millis, Record
-from services.aggregator.remembering import Answered, MalformedCommand, details, recall, remember, reply
+from services.aggregator.remembering import Answered, MalformedCommand, details, digest, recall, remember, reply
 
 WINDOW_MS = 60_000
 LEASE_MS = 3_000
@@ -29,8 +30,8 @@ SLACK = 1.4
 """How much more: askers come back a moment late, and what they leave over would be lost to the minute."""
 WANTING_MS = 10_000
 """How long a demand that was not met keeps a share free for its asker."""
-_IN_FLIGHT_MS = 500
-"""How long a release may take to come here."""
+_ON_ITS_WAY_MS = 500
+"""How long a call that was started before a release may take to the provider, when the release was quick."""
 FORGET_MS = 3_600_000
 MAX_LEASES = 4_096
 MAX_WANTING = 512
@@ -47,9 +48,11 @@ class Limit(Record):
 
 
 class Leasing(Record):
-    """Detail of `lease` and `release`: tokens beside the requests in `amount`; the limit as the asker knows it."""
+    """Detail of `lease` and `release`: tokens beside the requests in `amount`; the limit as the asker knows it, and in
+    `lease` the id of the command by which what is released was leased."""
 
     tokens: int = Field(default=0, ge=0)
+    lease: str = ""
     limit: Limit = Field(default_factory=Limit)
 
 
@@ -75,6 +78,8 @@ class Lease(Record):
     requests: int
     tokens: int
     until: Millis
+    name: str = ""
+    """The digest of its command's id, while it may still be used."""
 
 
 class Wanting(Record):
@@ -143,8 +148,12 @@ def _available(
         held[lease.asker] = held.get(lease.asker, 0) + part(lease)
     others = {k: part(w) for k, w in wanting.items() if k != asker}
     share = limit / (len(others) + 1)
+    free = max(0.0, limit - sum(held.values()))
     kept = sum(max(0.0, min(share - held.get(k, 0), wanted)) for k, wanted in others.items())
-    return max(0.0, limit - sum(held.values()) - kept)
+    mine = max(0.0, share - held.get(asker, 0))
+    # When all claims are more than is free (somebody still holds a larger part from before), each gets its part of it.
+    cut = math.ceil(free * mine / (mine + kept)) if mine else 0
+    return max(free - kept, min(free, cut))
 
 
 def _fitting(provider: Provider, asker: str, requests: int, tokens: int, now: int) -> int:
@@ -185,7 +194,8 @@ def _lease(provider: Provider, command: AccountCommand, asked: Leasing, now: int
     provider = provider.model_copy(update={"limit": Limit(rpm=rpm, tpm=tpm), "touched": now})
     count = _fitting(provider, command.asker, requests, asked.tokens, now)
     tokens = math.ceil(asked.tokens * count / requests)
-    lease = Lease(asker=command.asker, requests=count, tokens=tokens, until=now + LEASE_MS + WINDOW_MS)
+    until = now + LEASE_MS + WINDOW_MS
+    lease = Lease(asker=command.asker, requests=count, tokens=tokens, until=until, name=digest(command.command_id))
     rest = Wanting(requests=requests - count, tokens=asked.tokens - tokens, at=now)
     wanting = {k: w for k, w in provider.wanting.items() if k != command.asker}
     if rest.requests:
@@ -211,28 +221,29 @@ def _granted(provider: Provider, command: AccountCommand, lease: Lease, asked: L
     return reply(command, now, granted=False, detail=detail)
 
 
-def _whole(command: AccountCommand) -> int:
-    if not 1 <= command.amount <= 1_000_000:
-        raise MalformedCommand(f"the amount of {command.action!r} must be requests from 1, not {command.amount}")
+def _whole(command: AccountCommand, least: int = 1) -> int:
+    if not least <= command.amount <= 1_000_000:
+        raise MalformedCommand(f"the amount of {command.action!r} must be requests from {least}, not {command.amount}")
     return int(command.amount)
 
 
 def _release(provider: Provider, command: AccountCommand, unused: Leasing, now: int) -> Provider:
-    """Gives back what was leased and not started: of the asker's leases the newest one that has run out, then others.
+    """Ends a lease: what was not started is free at once, what was counts for its minute from now at most.
 
-    What stays must count as long as what was started by it.
+    A lease that is not known (any more) changes nothing.
     """
-    requests, tokens = _whole(command), unused.tokens
+    requests, name = _whole(command, 0), digest(unused.lease)
     kept: list[Lease] = []
-    order = sorted(provider.leases, key=lambda x: (x.until - WINDOW_MS > now + _IN_FLIGHT_MS, -x.until))
-    for lease in order:
-        if lease.asker != command.asker:
+    for lease in provider.leases:
+        if lease.asker != command.asker or lease.name != name:
             kept.append(lease)
             continue
-        back = min(requests, lease.requests)
-        back_tokens = min(tokens, lease.tokens)
-        requests, tokens = requests - back, tokens - back_tokens
-        rest = lease.model_copy(update={"requests": lease.requests - back, "tokens": lease.tokens - back_tokens})
+        rest = Lease(
+            asker=lease.asker,
+            requests=max(0, lease.requests - requests),
+            tokens=max(0, lease.tokens - unused.tokens),
+            until=min(lease.until, now + _ON_ITS_WAY_MS + WINDOW_MS),
+        )
         if rest.requests or rest.tokens:
             kept.append(rest)
     return provider.model_copy(update={"leases": tuple(sorted(kept, key=lambda x: x.until))})

@@ -56,6 +56,7 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
         revision=task.revision,
         estimated_calls=sum(u.estimated for u in task.usage),
         budget_usd=task.shares[-1] if task.shares else None,
+        bundled_with=task.bundle,
     )
     if result is None:
         why = Error(kind="skipped", message=task.skipped) if task.skipped is not None else None

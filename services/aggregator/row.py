@@ -34,7 +34,7 @@ class TaskRow(Record):
     `attempt` counts its dispatches; `sent_to` is the specialty it went to when that is a variant; `past` are results
     that did not settle it (earlier dispatches, or too late), without their outputs: they were paid for. `shares` are
     what each dispatch might spend, in US dollars, when the request has a cap. `passed_over` means that its condition
-    did not hold; `stand_in` names the task whose output serves as its own.
+    did not hold; `stand_in` names the task whose output serves as its own. `bundle` names the task it was sent with.
     """
 
     planned: PlannedTask
@@ -48,6 +48,7 @@ class TaskRow(Record):
     skipped: str | None = None
     passed_over: bool = False
     stand_in: str | None = None
+    bundle: str | None = None
 
     @property
     def settled(self) -> bool:

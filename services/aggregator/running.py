@@ -8,7 +8,8 @@ from hocket.contracts.records import Control, Error, Output, Progress, Result
 from hocket.core.condition import tasks_read
 from services.aggregator.admission import World
 from services.aggregator.budget import rest
-from services.aggregator.dispatch import advance, send
+from services.aggregator.bundling import released
+from services.aggregator.dispatch import advance, reported, send
 from services.aggregator.ending import cancelled, late
 from services.aggregator.events import Arrival, Drop, Step, Tell
 from services.aggregator.row import APPROVAL, Row, TaskRow
@@ -36,7 +37,7 @@ def on_result(row: Row | None, event: Arrival, now: int, world: World) -> Step:
         noted = row.with_task(result.task_id, past=_kept(task, result))
         return noted, [Drop(reason="stale_result")]
     if result.status == "failed" and _may_pass(row, task, result, now):
-        again = row.with_task(result.task_id, past=_kept(task, result))
+        again = released(row, result.task_id).with_task(result.task_id, past=_kept(task, result))
         return send(again, result.task_id, now, world, avoid=task.sent_to)
     return _taken(row, task, result, now, world)
 
@@ -44,7 +45,7 @@ def on_result(row: Row | None, event: Arrival, now: int, world: World) -> Step:
 def _taken(row: Row, task: TaskRow, result: Result, now: int, world: World) -> Step:
     short = _relieved(row, task, result)
     if short is None or late(row, now):
-        return advance(row.with_task(result.task_id, result=result), now, world)
+        return advance(reported(row, result, now, world), now, world)
     short, sent = send(short, result.task_id, now, world, with_the_rest=True)
     short, more = advance(short, now, world)
     return short, [*sent, *more]
@@ -56,7 +57,7 @@ def _relieved(row: Row, task: TaskRow, result: Result) -> Row | None:
     over = result.error is not None and result.error.kind == "over_budget" and bool(task.shares)
     if not over or task.planned.optional or task.attempt >= MAX_ATTEMPTS:
         return None
-    again = row.with_task(result.task_id, past=_kept(task, result))
+    again = released(row, result.task_id).with_task(result.task_id, past=_kept(task, result))
     for i in [i for i, t in again.tasks.items() if t.planned.optional and not t.begun and not t.settled]:
         again = again.with_task(i, skipped="done without, because the request's budget is short")
     return again if (rest(again) or 0.0) > task.shares[-1] + _DUST_USD else None
@@ -80,7 +81,7 @@ def _counted(row: Row) -> Row:
 
 
 def _kept(task: TaskRow, result: Result) -> tuple[Result, ...]:
-    bare = result.model_copy(update={"output": None})
+    bare = result.model_copy(update={"output": None, "bundle": ()})
     return (*task.past, bare) if len(task.past) < MAX_PAST else task.past
 
 

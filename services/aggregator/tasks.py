@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from hocket.contracts.records import Strategy, Task, TaskInput
+from hocket.core.context import CONTEXT_BYTES, fit
 from services.aggregator.admission import World
-from services.aggregator.claimed import CONTEXT_BYTES, by_specialty, fit
+from services.aggregator.claimed import by_specialty
 from services.aggregator.row import Row, TaskRow
 
 PLANNING = "planning"

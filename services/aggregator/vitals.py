@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 _EVERY_S = 1.0
 _COUNTERS = {
     "dispatched": metrics.DISPATCHED,
+    "bundled": metrics.BUNDLED,
     "answered": metrics.ANSWERED,
     "dropped": metrics.DROPPED,
     "forwarded": metrics.FORWARDED,
@@ -89,8 +90,9 @@ class Vitals:
         worker = f"{self._settings.instance}/aggregator"
         async with open_producer(self._settings, f"hocket-{self._settings.instance}-vitals") as producer:
             while True:
-                self._show(self._totals())
-                beat = self._heartbeat(worker)
+                held = self._totals()
+                self._show(held)
+                beat = self._heartbeat(worker, held["requests"].expected if "requests" in held else {})
                 head = headers.event_headers(
                     record="Heartbeat",
                     event_id=f"{worker}/{beat.at}",
@@ -112,7 +114,7 @@ class Vitals:
         for specialty in self._expected:  # one that is no longer expected says 0
             metrics.EXPECTED_BACKLOG.labels(specialty).set(expected.get(specialty, 0))
 
-    def _heartbeat(self, worker: str) -> Heartbeat:
+    def _heartbeat(self, worker: str, expected: Mapping[str, int]) -> Heartbeat:
         return Heartbeat(
             worker=worker,
             service="aggregator",
@@ -120,4 +122,5 @@ class Vitals:
             at=now_ms(),
             partitions=tuple(self._partitions()),
             version=__version__,
+            expected={s: n for s, n in expected.items() if n > 0},
         )

@@ -11,8 +11,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from hocket.runtime.metrics import LAG_GAUGES
+from services.monitor.compat import Names, compatible
 from services.monitor.counts import BOUNDS_S, Tally
-from services.monitor.lag import GroupLag, Service, Worker
+from services.monitor.lag import GroupLag, PartitionLag, Service, Worker
+from services.monitor.scaling import Signal
+from services.monitor.verdicts import CODES, Standing
 
 _WORKER = ("service", "specialty", "worker")
 _PARTITION = ("group", "topic", "partition")
@@ -54,6 +58,7 @@ GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
         _WORKER,
         "Tasks fetched but not started. High while in_flight is low: a limit holds the worker back",
     ),
+    **LAG_GAUGES,
 }
 COUNTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "hocket_worker_tasks": (
@@ -84,6 +89,10 @@ class View(Protocol):
 
     def groups(self) -> Iterable[GroupLag]: ...
     def drain_seconds(self, group: str) -> float | None: ...
+    def standing(self, group: GroupLag, partition: PartitionLag) -> Standing: ...
+    def paused(self) -> frozenset[str]: ...
+    def signals(self) -> Mapping[str, Signal]: ...
+    def now_ms(self) -> int: ...
     def offsets_age_ms(self) -> int | None: ...
     def workers(self) -> Iterable[Worker]: ...
     def services(self) -> Iterable[Service]: ...
@@ -95,8 +104,8 @@ class View(Protocol):
 class Metrics(Collector):
     """Turns the view into metrics at each scrape, so that nothing is kept twice."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, view: View, compat: Names = (), cluster: str = "kafka") -> None:
+        self._view, self._compat, self._cluster = view, compat, cluster
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are checked by a test, not at registration."""
@@ -106,6 +115,7 @@ class Metrics(Collector):
         gauges = {name: GaugeMetricFamily(name, means, labels=labels) for name, (labels, means) in GAUGES.items()}
         counters = {name: CounterMetricFamily(name, means, labels=labels) for name, (labels, means) in COUNTERS.items()}
         self._lag(gauges)
+        self._scaling(gauges)
         self._fleet(gauges, counters)
         answers = self._view.answers()
         for (status,), n in answers.counts.items():
@@ -117,19 +127,36 @@ class Metrics(Collector):
         yield from gauges.values()
         yield from counters.values()
         yield _durations(answers)
+        yield from compatible(self._view.groups(), self._compat, self._cluster)
 
     def _lag(self, gauges: Mapping[str, GaugeMetricFamily]) -> None:
+        paused = self._view.paused()
         for group in self._view.groups():
             for p in group.partitions:
                 labels = (group.group, p.topic, str(p.partition))
                 gauges["hocket_consumer_group_lag"].add_metric(labels, p.lag)
                 gauges["hocket_consumer_group_lost"].add_metric(labels, p.lost)
+                gauges["hocket_consumer_group_net_lag"].add_metric(labels, p.net)
+                if p.age_ms is not None:
+                    gauges["hocket_consumer_group_lag_seconds"].add_metric(labels, p.age_ms / 1000)
+                gauges["hocket_consumer_group_status"].add_metric(labels, CODES[self._view.standing(group, p)])
+                gauges["hocket_consumer_group_paused"].add_metric(labels, f"{p.topic}/{p.partition}" in paused)
+            gauges["hocket_consumer_group_members"].add_metric((group.group,), len(group.members))
+            gauges["hocket_consumer_group_idle_members"].add_metric((group.group,), group.idle_members)
             drain = self._view.drain_seconds(group.group)
             if drain is not None:
                 gauges["hocket_consumer_group_drain_seconds"].add_metric((group.group,), drain)
         age = self._view.offsets_age_ms()
         if age is not None:
             gauges["hocket_offsets_age_seconds"].add_metric((), age / 1000)
+
+    def _scaling(self, gauges: Mapping[str, GaugeMetricFamily]) -> None:
+        for specialty, found in self._view.signals().items():
+            labels, demand = (specialty,), found.demand
+            gauges["hocket_scaling_desired_workers"].add_metric(labels, found.desired_workers)
+            gauges["hocket_scaling_backlog"].add_metric(labels, demand.backlog + demand.expected)
+            age = max(0, self._view.now_ms() - found.at_ms) / 1000
+            gauges["hocket_scaling_age_seconds"].add_metric(labels, age)
 
     def _fleet(self, gauges: Mapping[str, GaugeMetricFamily], counters: Mapping[str, CounterMetricFamily]) -> None:
         for service in self._view.services():
@@ -153,9 +180,9 @@ def _durations(answers: Tally) -> HistogramMetricFamily:
     return HistogramMetricFamily(ANSWER_SECONDS, ANSWER_SECONDS_MEANS, buckets=buckets, sum_value=answers.seconds)
 
 
-def registry(view: View) -> CollectorRegistry:
+def registry(view: View, compat: Names = (), cluster: str = "kafka") -> CollectorRegistry:
     """A registry of its own with the view's metrics and those of this process."""
     own = CollectorRegistry()
-    own.register(Metrics(view))
+    own.register(Metrics(view, compat, cluster))
     ProcessCollector(registry=own)
     return own

@@ -1,35 +1,29 @@
-"""What the monitor asks of Kafka beside faust: the offsets of every group, and its tables' changelog topics."""
+"""The newest lag of every group, kept fresh, with a window of looks behind it; and the tables' changelog topics."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import TopicState, admin
-from hocket.kafka.client import aiokafka_options, topics_of
+from hocket.kafka.client import topics_of
 from hocket.runtime.settings import Settings
-from services.monitor.lag import GroupLag, Kept, Place, Sample, drain_seconds, group_lag, groups_of
+from services.monitor.lag import GroupLag, Place, Sample, drain_seconds
+from services.monitor.reader import WITHIN_S, OffsetsUnavailableError, Reader
+from services.monitor.verdicts import Look, look
 
 EVERY_S = 2.0
 """Pause between two looks at the offsets."""
-WITHIN_S = 10.0
-"""A look that takes longer counts as failed; the last one stays on the page, and its age shows."""
 WINDOW = 30
 """So many looks back the drain estimate compares with: a minute."""
 
 _LOOKS = 400
 
 log = structlog.get_logger(__name__)
-
-
-class OffsetsUnavailableError(Exception):
-    """Kafka does not give the offsets just now; the next look may succeed."""
 
 
 class Offsets:
@@ -40,13 +34,20 @@ class Offsets:
         self._topics: Topics = topics_of(settings)
         self._now_ms = now_ms
         self._history: dict[str, deque[Sample]] = {}
+        self._windows: dict[tuple[str, Place], deque[Look]] = {}
+        self.on_look: Callable[[], None] = lambda: None
+        """Called after each look that succeeded."""
         self.groups: tuple[GroupLag, ...] = ()
         self.read_at_ms: int | None = None
 
     def drain_seconds(self, group: str) -> float | None:
-        """Seconds until the group's lag is gone at the last minute's pace; None when it is not falling."""
+        """Seconds until the group's net lag is gone at the last minute's pace; None when it is not falling."""
         samples = self._history.get(group)
         return drain_seconds(samples[0], samples[-1]) if samples else None
+
+    def window(self, group: str, place: Place) -> Sequence[Look]:
+        """The last minute's looks at a partition, the oldest first."""
+        return self._windows.get((group, place), ())
 
     def age_ms(self, now_ms: int) -> int | None:
         """How old the numbers are; None before the first look."""
@@ -59,7 +60,7 @@ class Offsets:
         failing = False
         while True:
             try:
-                async with _Reader(self._settings) as reader:
+                async with Reader(self._settings) as reader:
                     while True:
                         await self._look(reader)
                         if failing:
@@ -73,15 +74,23 @@ class Offsets:
                 failing = True
                 await asyncio.sleep(EVERY_S)
 
-    async def _look(self, reader: _Reader) -> None:
+    async def _look(self, reader: Reader) -> None:
         async with asyncio.timeout(WITHIN_S):
-            groups = await reader.read(self._topics, self._settings.group)
+            groups = await reader.read(self._topics, self._settings.group, self._now_ms)
         now = self._now_ms()
         for group in groups:
             samples = self._history.setdefault(group.group, deque(maxlen=WINDOW))
-            samples.append(Sample(at_ms=now, lag=group.lag))
+            samples.append(Sample(at_ms=now, lag=group.net))
         self._history = {g.group: self._history[g.group] for g in groups}
+        windows: dict[tuple[str, Place], deque[Look]] = {}
+        for group in groups:
+            for p in group.partitions:
+                key = (group.group, (p.topic, p.partition))
+                windows[key] = self._windows.get(key) or deque(maxlen=WINDOW)
+                windows[key].append(look(p, now))
+        self._windows = windows
         self.groups, self.read_at_ms = groups, now
+        self.on_look()
 
 
 class ChangelogError(Exception):
@@ -112,66 +121,3 @@ async def make_changelogs(settings: Settings, wanted: Mapping[str, TopicState], 
         f"topics {', '.join(wanted)} do not have the partitions of the topics that feed them. If those were made anew, "
         "delete the changelogs while the monitor is stopped: only counts are lost"
     )
-
-
-class _Reader:
-    """Two clients: an admin client for what groups committed, a consumer without group for what partitions hold."""
-
-    def __init__(self, settings: Settings) -> None:
-        from aiokafka import AIOKafkaConsumer
-        from aiokafka.admin import AIOKafkaAdminClient
-
-        options = aiokafka_options(settings) | {"client_id": "hocket-monitor", "request_timeout_ms": 5_000}
-        self._admin = AIOKafkaAdminClient(**options)
-        self._consumer = AIOKafkaConsumer(**options, group_id=None)
-
-    async def __aenter__(self) -> Self:
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                await self._admin.start()
-                await self._consumer.start()
-        except BaseException:
-            await self._close()
-            raise
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        await self._close()
-
-    async def _close(self) -> None:
-        for close in (self._admin.close, self._consumer.stop):
-            with contextlib.suppress(Exception):  # it is thrown away either way
-                async with asyncio.timeout(1.0):
-                    await close()
-
-    async def read(self, topics: Topics, group_name: Callable[[str], str]) -> tuple[GroupLag, ...]:
-        """The lag of every group. Committed offsets are read before the ends: so the ends are never behind."""
-        # All topics are asked for: asking by name creates missing ones on brokers that allow it.
-        described = await self._admin.describe_topics(None)
-        counts = {t["topic"]: len(t["partitions"]) for t in described if not t["error_code"]}
-        groups = groups_of(topics, group_name, counts)
-        places = {g: [(t, p) for t in names for p in range(counts[t])] for g, names in groups.items()}
-        committed = {group: await self._committed(group, wanted) for group, wanted in places.items()}
-        kept = await self._kept({place for wanted in places.values() for place in wanted})
-        return tuple(group_lag(g, {p: kept[p] for p in wanted}, committed[g]) for g, wanted in places.items())
-
-    async def _committed(self, group: str, places: list[Place]) -> dict[Place, int]:
-        """What a group committed. Partitions are named: then Kafka answers -1 for "never", and an answer without a
-        partition means an error of the whole group (coordinator moving), which aiokafka 0.14 does not raise."""
-        from aiokafka import TopicPartition
-
-        named = [TopicPartition(topic, partition) for topic, partition in places]
-        found: Mapping[Any, Any] = await self._admin.list_consumer_group_offsets(group, partitions=named)
-        if any(place not in found for place in named):
-            raise OffsetsUnavailableError(f"the coordinator of group {group} is not ready")
-        return {(tp.topic, tp.partition): at.offset for tp, at in found.items() if at.offset >= 0}
-
-    async def _kept(self, places: Iterable[Place]) -> dict[Place, Kept]:
-        from aiokafka import TopicPartition
-
-        named = [TopicPartition(topic, partition) for topic, partition in places]
-        if not named:
-            return {}
-        ends = await self._consumer.end_offsets(named)
-        starts = await self._consumer.beginning_offsets(named)
-        return {(tp.topic, tp.partition): Kept(start=starts[tp], end=ends[tp]) for tp in named}

@@ -15,18 +15,26 @@ from hocket.core.estimate import Estimate
 from hocket.core.plan import PlanLimits
 from hocket.core.revise import Question, compile_revision, read_question
 from hocket.core.single import single_task
+from hocket.core.traces import Attributes
 from hocket.kafka.runtime import Delivery, Outgoing
 from hocket.llm.asking import Asker, Found, Sleep
 from hocket.llm.base import ModelError
 from hocket.llm.models import SET_A_KEY, Models
 from hocket.llm.purse import Purse, Rate
+from hocket.runtime import tracing
 from services.planner.decompose import planning_call
 
 PLANNING = "planning"
 """What the aggregator calls the planner's task, and the last part of its topic."""
-RUNGS = ("frontier", "middle")
+RUNGS: Mapping[str, tuple[str, ...]] = {
+    "fast": ("small", "middle", "frontier"),
+    "balanced": ("frontier", "middle"),
+    "best": ("frontier", "middle"),
+}
+"""Who plans, by the request's strategy. Nothing of the answer begins before the plan is there: `fast` gives up some of
+its quality for that time."""
 CHEAPEST = "small"
-"""Plans only when the request has a cap whose share for planning does not pay for the others."""
+"""Plans otherwise only when the request has a cap whose share for planning does not pay for the others."""
 
 
 @dataclass(kw_only=True)
@@ -61,7 +69,12 @@ class Planner:
             )
             event_id = f"{task.request_id}/planning/{task.revision}.{task.attempt}/assigned"
             delivery.emit(Outgoing(topic=self.progress_topic, key=task.request_id, record=begun, event_id=event_id))
-        return [self.outgoing(await self.plan(task))]
+        with tracing.within(tracing.step("plan", "internal", _about(task))) as span:
+            plan = await self.plan(task)
+            span.set({"hocket.plan.source": plan.source, "hocket.plan.tasks": len(plan.tasks)})
+            if plan.error is not None:
+                span.failed(plan.error.kind, plan.error.message)
+        return [self.outgoing(plan)]
 
     def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:  # noqa: ARG002
         """What the request gets when planning it crashed."""
@@ -91,13 +104,24 @@ class Planner:
         if single is not None:
             return self._plan(task, started, tasks=(single,), output_task=single.task_id)
         asker = self._asker(task)
-        rungs = RUNGS if task.budget_usd is None else (*RUNGS, CHEAPEST)
+        rungs = RUNGS[task.strategy]
         call = planning_call(task, self.specialties, self.limits, asked)
-        # A plan that stays unsound is no better from a smaller model.
-        found = await asker.climb(rungs, call, lambda d: self._compiled(task, d, asked).faults, final={"malformed"})
+        compiled = Compiled()
+
+        def check(draft: dict[str, Any]) -> Sequence[str]:
+            nonlocal compiled
+            compiled = self._compiled(task, draft, asked)
+            return compiled.faults
+
+        found = await asker.climb(
+            rungs if task.budget_usd is None or CHEAPEST in rungs else (*rungs, CHEAPEST),
+            call,
+            check,
+            # A plan that stays unsound is no better from a smaller model.
+            final={"malformed"} if rungs[0] == "frontier" else (),
+        )
         used: dict[str, Any] = {"usage": tuple(asker.ledger.usage)}
         if isinstance(found, Found):
-            compiled = self._compiled(task, found.data, asked)
             plan = self._plan(task, started, source="llm", tasks=compiled.tasks, output_task=compiled.output_task)
             return plan.model_copy(update=used)
         instead = self._by_rules(task, started)
@@ -155,11 +179,21 @@ class Planner:
 
     def _failed(self, error: ModelError | None) -> Error:
         if error is None:
-            message = f"No {' or '.join(RUNGS)} model is in the catalogue for the configured providers (HOCKET_MODELS)."
+            names = " or ".join(RUNGS["balanced"])
+            message = f"No {names} model is in the catalogue for the configured providers (HOCKET_MODELS)."
             return Error(kind="needs_model", message=message)
         if error.kind == "malformed":
             return Error(kind="invalid_plan", message=f"The plan was refused: {error.message}")
         return Error(kind=error.kind, message=error.message, retryable=error.retryable)
+
+
+def _about(task: Task) -> Attributes:
+    return {
+        "gen_ai.operation.name": "plan",
+        "gen_ai.agent.name": PLANNING,
+        "gen_ai.conversation.id": task.request_id,
+        "hocket.request.length": len(task.text),
+    }
 
 
 def _cannot_replan(asked: Question | None) -> Error:

@@ -84,6 +84,17 @@ class Engines:
         )
         return await _Climb(self, specialty, work, asker).run()
 
+    async def run_local(
+        self, specialty: Specialty, work: Work, *, strategy: str, deadline_ms: int | None
+    ) -> Outcome | None:
+        """What the local engine alone delivers without any doubt; None when the task needs more than that, whatever it
+        is, and nothing has been done then. Never calls a model, never raises."""
+        if not specialty.has_local or strategy not in specialty.ladder:
+            return None
+        asker = Asker(models=self.models, now_ms=self.now_ms, deadline_ms=deadline_ms, strategy=strategy)
+        found = await _Climb(self, specialty, work, asker).local_alone()
+        return found if found is not None and found.error is None else None
+
     async def close(self) -> None:
         """Closes the providers' connections; local engines under way are not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -125,6 +136,10 @@ class _Climb:
             return self._nothing_left()
         kept = replace(self._outcome(engine=self._kept.engine), output=self._kept.output, text=self._kept.text)
         return self._counted(replace(kept, why=f"{self._kept.why}; nothing better could be had"))
+
+    async def local_alone(self) -> Outcome | None:
+        """The local rung and no other."""
+        return await self._try_local()
 
     async def _try_local(self) -> Outcome | None:
         started = self._engines.now_ms()

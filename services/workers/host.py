@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from hocket.contracts.claims import Blobs
@@ -30,7 +30,8 @@ async def serve_workers(
     """Works on tasks of the named specialties until `stop` is set. Raises what Runtime.run raises, SpecialtyError."""
     from hocket.kafka.aio import open_producer
 
-    chosen = _chosen(specialties, load_specialties(settings.specialties))
+    known = load_specialties(settings.specialties)
+    chosen = _chosen(specialties, known)
     engines = Engines(Models.from_env(), now_ms, cache=ResultCache.from_env())
     try:
         async with open_producer(settings, f"hocket-{settings.instance}") as producer:
@@ -38,7 +39,7 @@ async def serve_workers(
             async with lending(
                 settings, engines.models, service="worker", topics=topics, codec=codec, producer=producer, clock=now_ms
             ) as governor:
-                runtimes = [_runtime(settings, s, engines, producer, governor) for s in chosen]
+                runtimes = [_runtime(settings, s, known, engines, producer=producer, rate=governor) for s in chosen]
                 for runtime in runtimes:
                     if health is not None:
                         health.add(runtime.specialty, partial(getattr, runtime, "joined"))
@@ -55,7 +56,15 @@ def _chosen(names: Iterable[str], known: dict[str, Specialty]) -> list[Specialty
     return [known[n] for n in wanted]
 
 
-def _runtime(settings: Settings, specialty: Specialty, engines: Engines, producer: Producer, rate: Rate) -> Runtime:
+def _runtime(
+    settings: Settings,
+    specialty: Specialty,
+    known: Mapping[str, Specialty],
+    engines: Engines,
+    *,
+    producer: Producer,
+    rate: Rate,
+) -> Runtime:
     topics = topics_of(settings)
     me = f"{settings.instance}/{specialty.name}"
     worker = Worker(
@@ -66,6 +75,7 @@ def _runtime(settings: Settings, specialty: Specialty, engines: Engines, produce
         worker=me,
         now_ms=now_ms,
         rate=rate,
+        known=known,
     )
     return Runtime(
         settings=settings,

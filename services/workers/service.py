@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import structlog
 
-from hocket.contracts.claims import Blobs, ClaimError, shrink_result
-from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
+from hocket.contracts.claims import Blobs, ClaimError, fits, held_inline, shrink_result
+from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task, Usage
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.topics import Topics
 from hocket.core.coalesce import Piece
+from hocket.core.traces import Attributes
 from hocket.core.work import BadInput, Document, Input, Work
 from hocket.kafka.log import KafkaRefused, TooLarge
 from hocket.kafka.runtime import Delivery, Outgoing
 from hocket.llm.gate import Gate
 from hocket.llm.purse import Purse, Rate
+from hocket.runtime import tracing
+from services.workers.bundle import Bundle, RunsLocally
 from services.workers.engine import Outcome
 from services.workers.telling import Telling
 
@@ -27,7 +32,7 @@ _SLACK_S = 0.25
 """Engines know the deadline and end by it, with an account of what it cost; after this they are cut off."""
 
 
-class Runs(Protocol):
+class Runs(RunsLocally, Protocol):
     """What a worker asks of its engines; see services.workers.engine.Engines."""
 
     async def run(
@@ -97,6 +102,7 @@ class Worker:
         worker: str,
         now_ms: Callable[[], int],
         rate: Rate | None = None,
+        known: Mapping[str, Specialty] | None = None,
     ) -> None:
         self._rate = rate
         self._specialty = specialty
@@ -106,25 +112,43 @@ class Worker:
         self._blobs = blobs
         self._worker = worker
         self._now_ms = now_ms
+        # Nothing of a bundled step stands in the blob store, so looking at one never blocks.
+        look = partial(work_of, blobs=blobs)
+        self._bundle = Bundle(engines=engines, known=known or {}, look=look, now_ms=now_ms)
+        self._purses = WeakKeyDictionary[Delivery, Purse]()
+        """Of the tasks under way: whatever ends one, what its calls have cost stands in its result."""
 
     async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """The runtime's handler: one Result for every task. All streamed text is safe before the result is sent."""
+        with tracing.within(tracing.step("worker_task", "internal", _about(task))) as span:
+            result, told = await self._worked(task, delivery)
+            span.set({"hocket.engine": result.engine, "hocket.why": result.why})
+            if result.error is not None:
+                span.failed(result.error.kind, result.error.message)
+        if result.status == "completed":
+            self._tell(task, delivery, "completed", **told)
+        else:
+            self._failed(task, delivery, result.error)
+        if task.bundle:
+            steps = await self._bundle.run(task, result, lambda step: self._tell(step, delivery, "completed"))
+            result = result.model_copy(update={"bundle": tuple(steps)})
+        return [self._outgoing(task, result)]
+
+    async def _worked(self, task: Task, delivery: Delivery) -> tuple[Result, dict[str, Any]]:
+        """The result, and what followers are told of its text."""
         started = self._now_ms()
         self._tell(task, delivery, "assigned")
         async with Telling(lambda piece: self._say(task, delivery, started, piece)) as telling:
-            outcome = await self._outcome(task, telling)
+            outcome = await self._outcome(task, delivery, telling)
             if outcome.error is None:
                 telling.settle(outcome.text)
         result = self._result(task, started, outcome)
-        try:
-            result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
-        except ClaimError as e:
-            result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
-        if result.status == "completed":
-            self._tell(task, delivery, "completed", **_whole(started, telling))
-        else:
-            self._failed(task, delivery, result.error)
-        return [self._outgoing(task, result)]
+        if not fits(result):
+            try:
+                result = await asyncio.to_thread(shrink_result, result, self._blobs.put)
+            except ClaimError as e:
+                result = self._result(task, started, Outcome(error=_error(e), usage=outcome.usage))
+        return result, _whole(started, telling)
 
     def on_crash(self, task: Task, delivery: Delivery, error: Exception) -> Sequence[Outgoing]:
         """What the request gets when `handle` crashed or its result is too large to be sent."""
@@ -133,14 +157,14 @@ class Worker:
         if isinstance(error, TooLarge):
             told = Error(kind=error.kind, message=f"The result cannot be sent: {error}. Ask for less at once.")
         self._failed(task, delivery, told)
-        return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
+        outcome = Outcome(error=told, usage=self._paid(delivery))
+        return [self._outgoing(task, self._result(task, delivery.received_at_ms, outcome))]
 
     def on_cancel(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """What the request gets for a task that its cancellation ended, or kept from being started."""
         told = Error(kind="cancelled", message="The request was cancelled.")
-        result = self._result(task, delivery.received_at_ms, Outcome(error=told)).model_copy(
-            update={"status": "cancelled"}
-        )
+        outcome = Outcome(error=told, usage=self._paid(delivery))
+        result = self._result(task, delivery.received_at_ms, outcome).model_copy(update={"status": "cancelled"})
         self._failed(task, delivery, told)
         return [self._outgoing(task, result)]
 
@@ -150,7 +174,11 @@ class Worker:
         self._failed(task, delivery, told)
         return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
 
-    async def _outcome(self, task: Task, telling: Telling) -> Outcome:
+    def _paid(self, delivery: Delivery) -> tuple[Usage, ...]:
+        purse = self._purses.get(delivery)
+        return tuple(purse.paid) if purse is not None else ()
+
+    async def _outcome(self, task: Task, delivery: Delivery, telling: Telling) -> Outcome:
         if task.specialty != self._specialty.name:
             message = f"A task for {task.specialty} stood in the topic of {self._specialty.name}: mend its producer."
             return Outcome(error=Error(kind="misrouted", message=message))
@@ -160,20 +188,22 @@ class Worker:
         scope = asyncio.timeout(None if left is None else left + _SLACK_S)
         try:
             async with scope:
-                return self._in_time(task, await self._run(task, telling))
+                return self._in_time(task, await self._run(task, delivery, telling))
         except TimeoutError:
             if not scope.expired():
                 raise
-            return Outcome(error=_late("while it ran"))
+            return Outcome(error=_late("while it ran"), usage=self._paid(delivery))
 
-    async def _run(self, task: Task, telling: Telling) -> Outcome:
+    async def _run(self, task: Task, delivery: Delivery, telling: Telling) -> Outcome:
         try:
-            work = await asyncio.to_thread(work_of, task, self._blobs)
+            # A thread is a tenth of a millisecond of CPU: only for what may have to be fetched.
+            direct = held_inline(task)
+            work = work_of(task, self._blobs) if direct else await asyncio.to_thread(work_of, task, self._blobs)
         except ClaimError as e:
             return Outcome(error=_error(e))
         except BadInput as e:
             return Outcome(error=Error(kind="bad_input", message=str(e)))
-        gate = Purse(task.budget_usd, self._rate)
+        gate = self._purses[delivery] = Purse(task.budget_usd, self._rate)
         return await self._engines.run(
             self._specialty,
             work,
@@ -251,6 +281,19 @@ class Worker:
     @staticmethod
     def _event(task: Task, what: str) -> str:
         return f"{task.request_id}/{task.task_id}/{task.revision}.{task.attempt}/{what}"
+
+
+def _about(task: Task) -> Attributes:
+    about: Attributes = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": task.specialty,
+        "gen_ai.conversation.id": task.request_id,
+        "hocket.task.id": task.task_id,
+        "hocket.task.attempt": task.attempt,
+    }
+    if tracing.with_content():
+        about["hocket.task.description"] = task.instruction
+    return about
 
 
 def _run_of(started: int, reply: int) -> str:

@@ -22,6 +22,7 @@ PLANTED = {
     "services/monitor/lag.py": "def f():\n    import openai",
     "libs/hocket/cli/ask.py": "def f():\n    import anthropic, jgo",
     "libs/hocket/llm/base.py": "import faust",
+    "libs/hocket/runtime/tracing.py": "import opentelemetry",
 }
 
 
@@ -70,7 +71,7 @@ def test_a_planted_violation_is_found(report: str, chain: str) -> None:
 
 
 def test_every_contract_is_broken_by_one_of_them(report: str) -> None:
-    assert "0 kept, 8 broken" in report
+    assert "0 kept, 9 broken" in report
 
 
 def test_what_only_benches_and_tests_import_is_still_there() -> None:

@@ -25,6 +25,12 @@ def test_every_request_ends_in_exactly_one_right_answer_and_leaves_no_row(block:
     assert {"completed", "partial", "failed", "cancelled", "expired"} <= set(ends), ends
 
 
+def test_some_of_them_run_in_bundles() -> None:
+    lives = [Life(seed=seed).run() for seed in range(600)]
+    assert sum(life.bundled for life in lives) > 20
+    assert any(t.bundled_with for life in lives for r in life.replies for t in r.answer.receipt.tasks)
+
+
 def _worlds(monkeypatch: pytest.MonkeyPatch, broken: Any) -> None:
     monkeypatch.setattr(join_world, "step", broken)
     for seed in range(300):

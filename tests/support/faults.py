@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 
+from hocket.contracts.records import Task
 from hocket.local.broker import EmbeddedBroker
 from tests.support.ground import Ground, stub_task
 from tests.support.oracle import read_ledger
@@ -17,23 +18,26 @@ from tests.support.oracle import read_ledger
 PATIENCE_S = 90.0
 
 
-async def load(ground: Ground, count: int, seconds: tuple[float, float], rng: random.Random) -> None:
+def load(count: int, seconds: tuple[float, float], rng: random.Random) -> list[Task]:
     """So many tasks, each with a time of its own."""
-    await ground.put(*(stub_task(f"r{i}", seconds=rng.uniform(*seconds)) for i in range(count)))
+    return [stub_task(f"r{i}", seconds=rng.uniform(*seconds)) for i in range(count)]
 
 
-async def _busy(ground: Ground, names: Sequence[str]) -> None:
+async def _busy(ground: Ground, names: Sequence[str], tasks: Sequence[Task]) -> None:
+    """The work comes when all have their partitions: the first to be up would do it alone on a busy machine."""
     ground.start(*names)
+    await ground.until_joined(len(names))
+    await ground.put(*tasks)
     await ground.until_working(len(names))
 
 
-async def kills(ground: Ground, *, every: float, rest: float) -> int:
+async def kills(ground: Ground, tasks: Sequence[Task], *, every: float, rest: float) -> int:
     """kill -9 of one of three workers after the other, each started again at once, until `rest` is left to do."""
     names = ("a", "b", "c")
-    await _busy(ground, names)
+    await _busy(ground, names, tasks)
     enough, done = int(rest * len(ground.expected)), 0
     for name in itertools.cycle(names):
-        ground.kill(name)
+        await ground.kill(name)
         ground.start(name)
         done += 1
         if await ground.until_missing(enough, every):
@@ -42,14 +46,12 @@ async def kills(ground: Ground, *, every: float, rest: float) -> int:
     return done
 
 
-async def pauses(ground: Ground, *, times: int) -> int:
+async def pauses(ground: Ground, tasks: Sequence[Task], *, times: int) -> int:
     """SIGSTOP of one of two workers for longer than the session time-out, then SIGCONT."""
     names = ("a", "b")
-    await _busy(ground, names)
+    await _busy(ground, names, tasks)
     for name, _ in zip(itertools.cycle(names), range(times), strict=False):
-        ground.workers[name].signal(signal.SIGSTOP)
-        await asyncio.sleep(0.1)
-        ground.hit(name)  # what it runs now, it cannot start any more
+        await ground.freeze(name)
         await asyncio.sleep(ground.settings.session_timeout_ms / 1000 + 2)
         ground.workers[name].signal(signal.SIGCONT)
         await asyncio.sleep(2)
@@ -57,12 +59,12 @@ async def pauses(ground: Ground, *, times: int) -> int:
     return times
 
 
-async def broker_restarts(ground: Ground, broker: EmbeddedBroker, *, times: int) -> int:
+async def broker_restarts(ground: Ground, tasks: Sequence[Task], broker: EmbeddedBroker, *, times: int) -> int:
     """The broker is killed and started again under two busy workers; every other time it shuts down in good order."""
-    await _busy(ground, ("a", "b"))
+    await _busy(ground, ("a", "b"), tasks)
     for number in range(times):
         for name in ("a", "b"):
-            ground.hit(name)
+            await ground.hit(name)
         if number % 2:
             await asyncio.to_thread(broker.restart)
         else:
@@ -74,14 +76,12 @@ async def broker_restarts(ground: Ground, broker: EmbeddedBroker, *, times: int)
     return times
 
 
-async def storm(ground: Ground, *, every: float, seconds: float) -> int:
+async def storm(ground: Ground, tasks: Sequence[Task], *, every: float, seconds: float) -> int:
     """A worker joins or leaves in good order every so often, beside two that stay."""
-    await _busy(ground, ("a", "b"))
+    await _busy(ground, ("a", "b"), tasks)
     end, changes, guests, leaving = time.monotonic() + seconds, 0, iter(range(10_000)), []
     present: list[str] = []
     while time.monotonic() < end and ground.missing:
-        for name in ("a", "b", *present):  # any of their partitions may move while its calls run
-            ground.hit(name)
         if present:
             leaver = present.pop()
             ground.terminate(leaver)
@@ -97,10 +97,10 @@ async def storm(ground: Ground, *, every: float, seconds: float) -> int:
     return changes
 
 
-async def rolling(ground: Ground, *, rounds: int) -> int:
+async def rolling(ground: Ground, tasks: Sequence[Task], *, rounds: int) -> int:
     """Each of three busy workers is stopped in good order, awaited and started again, one after the other."""
     names = ("a", "b", "c")
-    await _busy(ground, names)
+    await _busy(ground, names, tasks)
     for name in names * rounds:
         assert await ground.gone(name) == 0, ground.workers[name].tail()
         ground.start(name)
@@ -109,11 +109,11 @@ async def rolling(ground: Ground, *, rounds: int) -> int:
     return rounds * len(names)
 
 
-async def scaling(ground: Ground) -> int:
+async def scaling(ground: Ground, tasks: Sequence[Task]) -> int:
     """Two busy workers become six, and two again."""
-    await _busy(ground, ("a", "b"))
+    await _busy(ground, ("a", "b"), tasks)
     ground.start("c", "d", "e", "f")
-    await ground.until_working(6, PATIENCE_S)
+    await ground.until_joined(6, PATIENCE_S)
     await asyncio.sleep(3)
     for name in ("c", "d", "e", "f"):
         ground.terminate(name)
@@ -123,12 +123,12 @@ async def scaling(ground: Ground) -> int:
     return 8
 
 
-async def poison(ground: Ground, name: str, *, after: float, deaths: int) -> int:
+async def poison(ground: Ground, tasks: Sequence[Task], name: str, *, after: float, deaths: int) -> int:
     """A task that kills whoever runs it, among good ones; one worker, started again whenever it dies.
 
     It dies `after` seconds of call. Returns how often it died; gives up beyond `deaths`.
     """
-    await ground.put(stub_task("killer", options=json.dumps({"seconds": after, "kill": True})))
+    await ground.put(*tasks, stub_task("killer", options=json.dumps({"seconds": after, "kill": True})))
     died = 0
     ground.start(name)
     end = time.monotonic() + PATIENCE_S
@@ -137,21 +137,21 @@ async def poison(ground: Ground, name: str, *, after: float, deaths: int) -> int
         assert process is not None
         if process.poll() is not None:
             died += 1
-            ground.hit(name)
+            await ground.hit(name)
             ground.start(name)
         await asyncio.sleep(0.1)
     return died
 
 
-async def recovery(ground: Ground) -> tuple[float, float]:
+async def recovery(ground: Ground, tasks: Sequence[Task]) -> tuple[float, float]:
     """Seconds until a partition's work goes on elsewhere: after a crash of one of three, and after a graceful stop.
 
     After the crash: until the last task that was in flight runs elsewhere. After SIGTERM: from the last call that the
     stopped worker started until another one starts a task of one of its partitions.
     """
-    await _busy(ground, ("a", "b", "c"))
+    await _busy(ground, ("a", "b", "c"), tasks)
     await asyncio.sleep(3)
-    ground.kill("a")
+    await ground.kill("a")
     await asyncio.sleep(12)
     pid, told = ground.pid("b"), time.monotonic()
     before = {c.partition for c in read_ledger(ground.ledger) if c.pid == pid and c.start > told - 2}

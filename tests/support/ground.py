@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Result, Task
 from hocket.contracts.topics import Topics
+from hocket.core.donemap import DoneMap, decode
 from hocket.kafka.admin import admin
 from hocket.runtime.clock import now_ms
 from hocket.runtime.settings import Settings
@@ -127,14 +129,32 @@ class Ground:
         assert process is not None
         return process.pid
 
-    def hit(self, name: str) -> None:
-        """Notes that what is in flight in this worker now may be paid twice."""
-        self.hits.append(Hit(at=time.monotonic(), pid=self.pid(name)))
+    async def hit(self, name: str) -> None:
+        """Notes that what this worker has in flight now, or has not committed, may be paid twice."""
+        at = time.monotonic()
+        self.hits.append(Hit(at=at, pid=self.pid(name), committed=await self._committed()))
 
-    def kill(self, name: str) -> None:
-        pid = self.pid(name)
+    async def _committed(self) -> dict[int, DoneMap]:
+        """What the group knows to be done. Of a dead or frozen worker nothing more comes, and nobody else can commit
+        its partitions before the session time-out."""
+        async with admin(self.settings) as client:
+            found = await client.list_consumer_group_offsets(self.settings.group(f"worker-{SPECIALTY}"))
+        return {
+            tp.partition: decode(at.metadata, at.offset) or DoneMap(base=at.offset, top=at.offset)
+            for tp, at in found.items()
+        }
+
+    async def kill(self, name: str) -> None:
         self.workers[name].kill()
-        self.hits.append(Hit(at=time.monotonic(), pid=pid))  # what it runs now, it cannot end any more
+        await self.hit(name)  # what it runs now, it cannot end any more
+
+    async def freeze(self, name: str) -> None:
+        """SIGSTOP; returns when it stands still."""
+        self.workers[name].signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self.pid(name)}/stat")
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            await asyncio.sleep(0.01)
+        await self.hit(name)
 
     def terminate(self, name: str) -> None:
         """SIGTERM, without waiting."""
@@ -170,6 +190,17 @@ class Ground:
                 return False
             await asyncio.sleep(0.1)
         return True
+
+    async def until_joined(self, workers: int, seconds: float = 60) -> None:
+        """Waits until the group has so many members, each with its partitions."""
+        async with asyncio.timeout(seconds), admin(self.settings) as client:
+            while True:
+                with contextlib.suppress(GroupCoordinatorNotAvailableError):  # of a broker that never had a group
+                    [answer] = await client.describe_consumer_groups([self.settings.group(f"worker-{SPECIALTY}")])
+                    _, _, state, _, _, members, *_ = answer.groups[0]
+                    if state == "Stable" and len(members) == workers:
+                        return
+                await asyncio.sleep(0.2)
 
     async def until_working(self, workers: int, seconds: float = 30) -> None:
         """Waits until so many processes have made calls."""

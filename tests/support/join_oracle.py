@@ -80,7 +80,7 @@ class Oracle:
             case Plan() if self.phase in ("planning", "running") and self.asked and self.asked[0] == record.revision:
                 return self._plan(now, record)
             case Result() if self.phase == "running":
-                return self._result(now, record)
+                return self._with_bundle(now, record)
             case Control() if self.phase == "running":
                 waiting = [
                     i for i, t in self.tasks.items() if i in self.begun and t.kind == "approval" and i not in self.how
@@ -143,6 +143,16 @@ class Oracle:
             for i in failed:
                 del self.how[i]
         return self._advance(now)
+
+    def _with_bundle(self, now: int, result: Result) -> Verdict | None:
+        """A bundle is its results one after the other: at once, and only with the first one's first coming."""
+        news = result.task_id not in self.how
+        verdict = self._result(now, result)
+        for part in result.bundle if news else ():
+            if verdict is None and self.phase == "running":
+                alone = result.model_copy(update={"task_id": part.task_id, "output": part.output, "usage": ()})
+                verdict = self._result(now, alone)
+        return verdict
 
     def _result(self, now: int, result: Result) -> Verdict | None:
         i = result.task_id

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from hocket.contracts.records import (
     AccountCommand,
+    BundledResult,
     Control,
     Error,
     Grant,
@@ -59,6 +61,7 @@ class Life:
     commands: list[AccountCommand] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
     orders: int = 0
+    bundled: int = 0
     steps: int = 0
     cost: float = 0.0
 
@@ -70,7 +73,10 @@ class Life:
         plan = self.draw_plan(optional=not self.with_fleet)
         self.plan = plan
         declared = rng.random() < 0.3 and all(t.kind == "work" and t.condition is None for t in plan.tasks)
+        self.pressed = not self.with_fleet and rng.random() < 0.4
         self.world = World(
+            pressed=self.pressed,
+            local={"balanced": frozenset({"s", "synthesis"})},
             specialties=set(SPECIALTIES),
             workflows={"flow": _workflow(plan)} if declared else {},
             fleet=FLEET if self.with_fleet else Fleet(),
@@ -253,6 +259,7 @@ class Life:
         price = self.rng.randint(0, 8) / 8
         self.cost += price
         return Result(
+            bundle=tuple(self.draw_bundle(task)) if good else (),
             request_id=self.rid,
             task_id=task.task_id,
             specialty=task.specialty,
@@ -266,6 +273,25 @@ class Life:
             started_at=self.now,
             ended_at=self.now,
         )
+
+    def draw_bundle(self, task: Task) -> Iterator[BundledResult]:
+        """What the worker does of the steps behind a task: some, and each only with what it was given."""
+        there = {task.task_id}
+        for behind in task.bundle:
+            planned = self.oracle.tasks[behind.task_id]
+            given = {i.task_id for i in behind.inputs} | there
+            for need in planned.depends_on:
+                if self.oracle.how.get(need) != "passed" and need not in given and not self.oracle.tasks[need].optional:
+                    raise self.wrong(f"{behind.task_id} was bundled without the output of {need}")
+            if self.rng.random() < 0.3:
+                return
+            there.add(behind.task_id)
+            self.bundled += 1
+            output = Output(specialty="s", text=f"{behind.task_id}=2", data=json.dumps({"v": 2}))
+            yield BundledResult(
+                task_id=behind.task_id, specialty=behind.specialty, output=output, attempt=behind.attempt,
+                revision=behind.revision, started_at=self.now, ended_at=self.now,
+            )  # fmt: skip
 
     def person(self, progress: Any) -> None:
         if progress.kind != "other":

@@ -1,8 +1,11 @@
 """The independent oracle: what a stub model was asked, in an append-only file outside the system, and what it means.
 
-Each model call appends one line when it starts (S) and one when it ends (E): task, process, partition,
+Each model call appends one line when it starts (S) and one when it ends (E): task, process, partition, offset,
 CLOCK_MONOTONIC in nanoseconds, which all processes of a machine share. A line is one write to a file opened with
 O_APPEND, so neither two processes nor a kill -9 can tear it.
+
+What a fault may cost is read from the broker, not guessed from the clock: the calls that ran in the process then, and
+those that had ended and were not in the group's commit yet.
 """
 
 from __future__ import annotations
@@ -10,12 +13,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-UNCOMMITTED_S = 0.1
-"""From the end of a call until its result is acknowledged and its offset committed, at the most."""
+from hocket.core.donemap import DoneMap
 
 
 class Pen:
@@ -25,14 +27,14 @@ class Pen:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._pid = os.getpid()
 
-    def started(self, task: str, partition: int) -> None:
-        self._write("S", task, partition)
+    def started(self, task: str, partition: int, offset: int) -> None:
+        self._write("S", task, partition, offset)
 
-    def ended(self, task: str, partition: int) -> None:
-        self._write("E", task, partition)
+    def ended(self, task: str, partition: int, offset: int) -> None:
+        self._write("E", task, partition, offset)
 
-    def _write(self, what: str, task: str, partition: int) -> None:
-        os.write(self._file, f"{what} {task} {self._pid} {partition} {time.monotonic_ns()}\n".encode())
+    def _write(self, what: str, task: str, partition: int, offset: int) -> None:
+        os.write(self._file, f"{what} {task} {self._pid} {partition} {offset} {time.monotonic_ns()}\n".encode())
 
 
 @dataclass(kw_only=True)
@@ -42,15 +44,12 @@ class Call:
     task: str
     pid: int
     partition: int
+    offset: int
     start: float
     end: float | None = None
 
     def open_at(self, moment: float) -> bool:
         return self.start <= moment and (self.end is None or self.end > moment)
-
-    def just_ended(self, moment: float) -> bool:
-        """Whether its outcome may not have been committed yet."""
-        return self.end is not None and moment - UNCOMMITTED_S < self.end <= moment
 
 
 def read_ledger(path: Path) -> list[Call]:
@@ -58,9 +57,9 @@ def read_ledger(path: Path) -> list[Call]:
     calls: list[Call] = []
     running: dict[tuple[str, int], Call] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
-        what, task, pid, partition, at = line.split()
+        what, task, pid, partition, offset, at = line.split()
         if what == "S":
-            call = Call(task=task, pid=int(pid), partition=int(partition), start=int(at) / 1e9)
+            call = Call(task=task, pid=int(pid), partition=int(partition), offset=int(offset), start=int(at) / 1e9)
             calls.append(call)
             running[(task, call.pid)] = call
         else:
@@ -70,10 +69,22 @@ def read_ledger(path: Path) -> list[Call]:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A fault that cost a process its calls, or its membership: what was open in it then may be paid twice."""
+    """A fault that cost a process its calls, or its membership: what was open in it then may be paid twice, and what
+    had ended and was not `committed` yet, by partition. Without that, what had ended counts as committed."""
 
     at: float
     pid: int
+    committed: Mapping[int, DoneMap] = field(default_factory=dict)
+
+    def open(self, call: Call) -> bool:
+        return call.pid == self.pid and call.open_at(self.at)
+
+    def uncommitted(self, call: Call) -> bool:
+        """Whether it had ended, and the group did not know."""
+        if call.pid != self.pid or call.end is None or call.end > self.at or call.partition not in self.committed:
+            return False
+        known = self.committed[call.partition]
+        return call.offset >= known.base and not known.done(call.offset)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +97,10 @@ class Verdict:
     calls: int
     called: int
     in_flight_at_hits: int
-    just_ended: int
-    """Extra calls of tasks whose call ended within UNCOMMITTED_S before the hit: their commit was under way."""
+    uncommitted: int
+    """Calls that had ended at a hit and were not in the group's commit yet."""
+    uncommitted_s: float
+    """How long before the hit the first of them had ended."""
     extra_elsewhere: int
     """Extra calls of all other tasks: paid twice without need."""
     recoveries: list[float] = field(default_factory=list)
@@ -104,7 +117,7 @@ class Verdict:
             f"{self.tasks} tasks, lost {self.lost}, counted once {self.tasks - self.lost} (second results dropped: "
             f"{self.results - self.tasks + self.lost}), extra calls {self.extra} "
             f"({100 * self.extra / self.tasks:.2f} %), in flight at the faults {self.in_flight_at_hits} (ratio {against}), "  # noqa: E501
-            f"extra of tasks that had just ended {self.just_ended}, of others {self.extra_elsewhere}{recovered}"
+            f"ended and not committed then {self.uncommitted}, extra of all others {self.extra_elsewhere}{recovered}"
         )
 
 
@@ -117,12 +130,14 @@ def judge(expected: Iterable[str], results: Sequence[str], calls: Sequence[Call]
     for c in mine:
         by_task.setdefault(c.task, []).append(c)
     struck: Counter[str] = Counter()
-    ended_then: Counter[str] = Counter()
-    recoveries = []
+    untold: Counter[str] = Counter()
+    recoveries, waited = [], [0.0]
     for hit in hits:
-        open_then = [c for c in mine if c.pid == hit.pid and c.open_at(hit.at)]
+        open_then = [c for c in mine if hit.open(c)]
+        ended_then = [c for c in mine if hit.uncommitted(c)]
         struck.update(c.task for c in open_then)
-        ended_then.update(c.task for c in mine if c.pid == hit.pid and c.just_ended(hit.at))
+        untold.update(c.task for c in ended_then)
+        waited += [hit.at - c.end for c in ended_then if c.end is not None]
         again = [next((n.start for n in by_task[c.task] if n.start > hit.at), None) for c in open_then]
         if found := [a - hit.at for a in again if a is not None]:
             recoveries.append(max(found))
@@ -133,7 +148,8 @@ def judge(expected: Iterable[str], results: Sequence[str], calls: Sequence[Call]
         calls=len(mine),
         called=len(by_task),
         in_flight_at_hits=struck.total(),
-        just_ended=sum(min(max(0, len(c) - 1 - struck[t]), ended_then[t]) for t, c in by_task.items()),
-        extra_elsewhere=sum(max(0, len(c) - 1 - struck[t] - ended_then[t]) for t, c in by_task.items()),
+        uncommitted=untold.total(),
+        uncommitted_s=max(waited),
+        extra_elsewhere=sum(max(0, len(c) - 1 - struck[t] - untold[t]) for t, c in by_task.items()),
         recoveries=recoveries,
     )

@@ -14,7 +14,9 @@ from hocket.contracts.codec import record_types, schema
 from hocket.contracts.topics import Topics, TopicSpec, load_specs
 from hocket.kafka.topic_configs import topic_configs
 from hocket.runtime.settings import Settings
+from tests.support import dashboards, datadog
 from tests.support.avro import named_types
+from tests.support.catalogue import catalogue
 from tests.support.tree import ROOT
 
 _WRITTEN = "Written by `python -m tests.support.reference` from {source}; do not edit."
@@ -34,6 +36,9 @@ def pages() -> dict[str, str]:
         "docs/reference/topics.md": _topics(load_specs()),
         "docs/reference/records.md": _records(),
         "docs/reference/settings.md": _settings(),
+        "docs/reference/metrics.md": _metrics(),
+        **dashboards.pages(),
+        **datadog.page(),
     }
 
 
@@ -148,6 +153,23 @@ def _settings() -> str:
 Every process reads them from its environment. A wrong value stops it, naming the variable.
 
 {_table(["variable", "type", "default", "meaning"], rows)}
+"""
+
+
+def _metrics() -> str:
+    rows = [[f"`{m.shown}`", m.kind, ", ".join(m.labels), m.of, _text(m.means)] for m in catalogue()]
+    return f"""# Metrics
+
+{_WRITTEN.format(source="`libs/hocket/runtime/metrics.py` and `services/monitor/metrics.py`")}
+
+Every service serves them at `/metrics`, in Prometheus' format, or in OpenMetrics with trace ids as exemplars for who
+accepts it. Histograms have `_bucket`, `_sum` and `_count`. Labels are few and closed: never a request or a tenant; a
+worker's name only where the monitor tells of workers one by one. Beside these there are `process_*` and `python_*`.
+
+Alert rules: `helm/hocket/files/alerts`, a page for each in [runbooks](../howto/runbooks).
+Dashboards: `helm/hocket/files/dashboards`.
+
+{_table(["metric", "kind", "labels", "of", "what it means, and what to do when it moves"], rows)}
 """
 
 

@@ -3,7 +3,7 @@
     STREAM_ORACLE=/path python -m tests.support.stream_worker
 
 A task's options say {"words": 300, "pause": 0.01}. Each run's text is another one, and sometimes a reply begins anew
-midway, so that nobody can be right by accident.
+midway, so that nobody can be right by accident; the whole text then has all its words all the same.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Saying:
         **_: Any,
     ) -> Outcome:
         count, pause = int(work.options.get("words", 100)), float(work.options.get("pause", 0.01))
-        anew = self._rng.randint(1, count) if self._rng.random() < 0.3 else None
+        anew = self._rng.randint(1, max(1, count // 2)) if self._rng.random() < 0.3 else 0
         text: list[str] = []
         on_text("")
-        for number in range(count):
+        for number in range(anew + count):
             if number == anew:
                 on_text("")
                 text.clear()

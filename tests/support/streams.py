@@ -171,15 +171,28 @@ async def open_rig(
     (folder / "flows").mkdir(exist_ok=True)
     (folder / "flows" / "say.yaml").write_text(WORKFLOW.format(words=words, pause=pause))
     rig = Rig(broker, settings, folder)
+    supervisor: asyncio.Task[None] | None = None
     try:
         rig.aggregator.start()
         rig.worker.start()
+        supervisor = asyncio.create_task(supervise(rig))
         rig.verdict([await rig.follow("first")])
         yield rig
     finally:
+        if supervisor is not None:
+            supervisor.cancel()
         for service in (rig.worker, rig.aggregator):
             with contextlib.suppress(Exception):
                 await asyncio.to_thread(service.stop)
+
+
+async def supervise(rig: Rig) -> None:
+    """Starts again what has ended by itself, as an aggregator does whose broker is away for too long."""
+    while True:
+        await asyncio.sleep(0.5)
+        for service in (rig.aggregator, rig.worker):
+            if service.process is not None and service.process.poll() is not None and service.process.returncode != -9:
+                service.start()
 
 
 async def streaming(rig: Rig, name: str, count: int, fault: Callable[[], Awaitable[None]], after: float) -> Verdict:

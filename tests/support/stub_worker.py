@@ -54,13 +54,13 @@ def seconds_of(task: Task) -> float:
 def stub_handler(topic: str, worker: str, pen: Pen | None) -> Callable[[Task, Any], Any]:
     async def handle(task: Task, delivery: Any) -> list[Outgoing]:
         if pen:
-            pen.started(task.request_id, delivery.partition)
+            pen.started(task.request_id, delivery.partition, delivery.offset)
         if seconds := seconds_of(task):
             await asyncio.sleep(seconds)
         if "kill" in task.options:
             os.kill(os.getpid(), signal.SIGKILL)
         if pen:
-            pen.ended(task.request_id, delivery.partition)
+            pen.ended(task.request_id, delivery.partition, delivery.offset)
         return [stub_result(task, topic, worker)]
 
     return handle

@@ -1,5 +1,6 @@
+{{/* Names. */}}
 {{- define "hocket.name" -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "hocket.serviceAccount" -}}
@@ -10,6 +11,15 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Labels of everything of this release. */}}
+{{- define "hocket.common" -}}
+app.kubernetes.io/name: hocket
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
 {{/* Labels by which a service's pods are found. Takes a dict: root, service. */}}
 {{- define "hocket.selector" -}}
 app.kubernetes.io/name: hocket
@@ -18,10 +28,8 @@ app.kubernetes.io/component: {{ .service }}
 {{- end -}}
 
 {{- define "hocket.labels" -}}
-{{ include "hocket.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{ include "hocket.common" .root }}
+app.kubernetes.io/component: {{ .service }}
 {{- end -}}
 
 {{/* What every value of a service is: its own where it has one, the default otherwise. Gives YAML. */}}
@@ -29,125 +37,68 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- toYaml (mergeOverwrite (deepCopy .root.Values.default) (deepCopy (.own | default dict))) -}}
 {{- end -}}
 
-{{- define "hocket.env" -}}
-- name: HOCKET_BOOTSTRAP
-  value: {{ required "kafka.bootstrapServers is required: set it to host:port of your Kafka cluster" .root.Values.kafka.bootstrapServers | quote }}
-- name: HOCKET_PREFIX
-  value: {{ .root.Values.kafka.prefix | quote }}
-- name: HOCKET_PARTITIONS
-  value: {{ .root.Values.kafka.partitions | quote }}
-- name: HOCKET_SECURITY_PROTOCOL
-  value: {{ .root.Values.kafka.securityProtocol | quote }}
-{{- with .root.Values.kafka.saslSecret }}
-- name: HOCKET_SASL_MECHANISM
-  value: {{ $.root.Values.kafka.saslMechanism | quote }}
-- name: HOCKET_SASL_USERNAME
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: username}}
-- name: HOCKET_SASL_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: password}}
-{{- end }}
-{{- with .root.Values.schemaRegistry.url }}
-- name: HOCKET_REGISTRY_URL
-  value: {{ . | quote }}
-{{- end }}
-- name: HOCKET_BLOB_STORE
-  value: {{ required "blobStore is required: set it to an fsspec URL that every pod reaches, such as s3://bucket/hocket" .root.Values.blobStore | quote }}
-- name: HOCKET_INSTANCE
-  valueFrom: {fieldRef: {fieldPath: metadata.name}}
-- name: HOCKET_CONCURRENCY
-  value: {{ .own.concurrency | quote }}
-- name: HOCKET_GRACE_SECONDS
-  value: {{ .own.graceSeconds | quote }}
-- name: HOCKET_HTTP_HOST
-  value: 0.0.0.0
-- name: HOCKET_HTTP_PORT
-  value: "8080"
-- name: HOCKET_LOG_FORMAT
-  value: json
-- name: HOCKET_LOG_LEVEL
-  value: {{ .own.logLevel | quote }}
-- name: HOCKET_DATA
-  value: /tmp/hocket
-{{- range $name, $value := .own.env }}
-- name: {{ $name }}
-  value: {{ $value | quote }}
-{{- end }}
+{{/*
+Every service that is enabled, as YAML: its name to its merged values, and in `is` what the chart knows of it: kind,
+command, group, topic, specialty, partitions (the most replicas that have work), models (whether it calls any).
+*/}}
+{{- define "hocket.services" -}}
+{{- $root := . -}}
+{{- $prefix := .Values.kafka.prefix -}}
+{{- $joined := int .Values.kafka.partitions -}}
+{{- $tasks := int .Values.topics.taskPartitions | default $joined -}}
+{{- $found := dict -}}
+{{- $given := dict "planner" .Values.planner "aggregator" .Values.aggregator "monitor" .Values.monitor -}}
+{{- $is := dict
+  "planner" (dict "kind" "Deployment" "command" (list "hocket-planner") "group" "hocket-planner" "topic" "tasks-planning" "specialty" "planning" "partitions" $tasks "models" true)
+  "aggregator" (dict "kind" "StatefulSet" "command" (list "hocket-aggregator") "group" "hocket-aggregator" "specialty" "" "partitions" $joined "models" false)
+  "monitor" (dict "kind" "Deployment" "command" (list "hocket-monitor") "group" "hocket-monitor" "specialty" "" "partitions" 1 "models" false) -}}
+{{- range $specialty, $own := .Values.workers -}}
+{{- $name := printf "worker-%s" $specialty -}}
+{{- $_ := set $given $name $own -}}
+{{- $_ := set $is $name (dict "kind" "Deployment" "command" (list "hocket-worker" "--specialty" $specialty) "group" (printf "hocket-%s" $name) "topic" (printf "tasks-%s" $specialty) "specialty" $specialty "partitions" $tasks "models" true) -}}
+{{- end -}}
+{{- range $name, $own := $given -}}
+{{- $merged := include "hocket.merged" (dict "root" $root "own" $own) | fromYaml -}}
+{{- if ne (toString $merged.enabled) "false" -}}
+{{- $_ := set $merged "is" (get $is $name) -}}
+{{- $_ := set $merged.is "group" (printf "%s%s" $prefix $merged.is.group) -}}
+{{- if $merged.is.topic -}}{{- $_ := set $merged.is "topic" (printf "%s%s" $prefix $merged.is.topic) -}}{{- end -}}
+{{- $_ := set $merged.is "scaled" (and (ne (include "hocket.scaler" $root) "none") $merged.autoscaling.enabled (ne $name "monitor")) -}}
+{{- $_ := set $found $name $merged -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $found -}}
 {{- end -}}
 
-{{/* A service's pod template. Takes a dict: root, service, own (merged values), command, env (list), state, models (bool). */}}
-{{- define "hocket.pod" -}}
-metadata:
-  labels:
-    {{- include "hocket.labels" . | nindent 4 }}
-  {{- with .own.podAnnotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-spec:
-  serviceAccountName: {{ include "hocket.serviceAccount" .root }}
-  automountServiceAccountToken: false
-  terminationGracePeriodSeconds: {{ add (int .own.graceSeconds) 15 }}
-  {{- with .root.Values.imagePullSecrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  securityContext:
-    runAsNonRoot: true
-    runAsUser: 10001
-    runAsGroup: 10001
-    fsGroup: 10001
-    seccompProfile: {type: RuntimeDefault}
-  containers:
-    - name: {{ .service }}
-      image: {{ printf "%s:%s" .root.Values.image.repository (.root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
-      imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-      command: {{ toJson .command }}
-      env:
-        {{- include "hocket.env" . | nindent 8 }}
-        {{- with .env }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-      {{- if and .models .root.Values.modelsSecret }}
-      envFrom:
-        - secretRef: {name: {{ .root.Values.modelsSecret }}}
-      {{- end }}
-      ports:
-        - {name: http, containerPort: 8080}
-      startupProbe:
-        httpGet: {path: /startup, port: http}
-        periodSeconds: 2
-        failureThreshold: 90
-      readinessProbe:
-        httpGet: {path: /ready, port: http}
-        periodSeconds: 5
-      livenessProbe:
-        httpGet: {path: /live, port: http}
-        periodSeconds: 10
-        failureThreshold: 6
-      securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities: {drop: [ALL]}
-      resources:
-        {{- toYaml .own.resources | nindent 8 }}
-      volumeMounts:
-        - {name: tmp, mountPath: /tmp}
-        {{- if .state }}
-        - {name: state, mountPath: /var/lib/hocket}
-        {{- end }}
-  volumes:
-    - name: tmp
-      emptyDir: {}
-  {{- with .own.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .own.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .own.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+{{/* Who scales: keda, hpa or none. */}}
+{{- define "hocket.scaler" -}}
+{{- if ne .Values.autoscaling.mode "auto" -}}
+{{- .Values.autoscaling.mode -}}
+{{- else if .Capabilities.APIVersions.Has "keda.sh/v1alpha1" -}}
+keda
+{{- else -}}
+hpa
+{{- end -}}
+{{- end -}}
+
+{{- define "hocket.image" -}}
+{{- $image := mergeOverwrite (deepCopy .root.Values.image) (deepCopy (.own.image | default dict)) -}}
+{{- $registry := .root.Values.global.imageRegistry | default $image.registry -}}
+{{- $name := ternary (printf "%s/%s" (trimSuffix "/" $registry) $image.repository) $image.repository (ne $registry "") -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $name $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (toString ($image.tag | default .root.Chart.AppVersion)) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Names of the ConfigMaps that bring specialties of one's own, by specialty. Gives YAML. */}}
+{{- define "hocket.ownSpecialties" -}}
+{{- $found := dict -}}
+{{- range $specialty, $own := .Values.workers -}}
+{{- with $own -}}
+{{- if and .configMap (ne (toString .enabled) "false") -}}{{- $_ := set $found $specialty .configMap -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $found -}}
 {{- end -}}

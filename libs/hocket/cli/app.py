@@ -232,6 +232,45 @@ def tail(
     asyncio.run(run(settings_of(ctx), topic, beginning=beginning, limit=number, to_end=end, output=output))
 
 
+@app.command()
+@guarded
+def lag(
+    ctx: typer.Context,
+    *,
+    group: Annotated[str | None, typer.Option(help="Only this group: its name, role or a pattern.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also partitions that nobody has read or holds.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """How far each consumer group is behind. LAG is Kafka's own figure, NET what of it is still to be worked."""
+    from hocket.cli.lag import run_lag
+
+    run_lag(settings_of(ctx), group=group, everything=everything, output=output)
+
+
+@app.command()
+@guarded
+def trace(ctx: typer.Context, request_id: IdArg, output: OutputOption = Output.text) -> None:
+    """One request as a tree with times and cost, as far as it is."""
+    from hocket.cli.trace import run_trace
+
+    run_trace(settings_of(ctx), request_id, output)
+
+
+@app.command()
+@guarded
+def top(
+    ctx: typer.Context,
+    *,
+    monitor: Annotated[str | None, typer.Option(help="The monitor. Default: that of the running dev stack.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """What the monitor's page shows, live in the terminal."""
+    from hocket.cli.top import run_top
+
+    run_top(settings_of(ctx), monitor=monitor, once=once, output=output)
+
+
 @app.command("export")
 @guarded
 def export_pairs(

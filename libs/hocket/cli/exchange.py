@@ -7,6 +7,7 @@ that partition before producing finds it from there on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,8 +18,10 @@ from hocket.contracts import headers
 from hocket.contracts.codec import Codec, CodecError
 from hocket.contracts.records import Answer, Control, Progress, Request
 from hocket.contracts.topics import Topics
+from hocket.core import traces
 from hocket.kafka.admin import joined_count, list_topics
 from hocket.kafka.client import MAX_RECORD_BYTES, aiokafka_options, codec_of, partition_of, topics_of
+from hocket.runtime import tracing
 from hocket.runtime.settings import Settings
 
 CONNECT_SECONDS = 5.0
@@ -29,6 +32,17 @@ R = TypeVar("R", Progress, Answer)
 
 class TooLargeError(Exception):
     """The record would not fit into the broker's limit; the message says what to shorten."""
+
+
+def sending(topic: str, record: Request | Control, event_id: str) -> tracing.Open:
+    """The span in which the client writes: the root of a request's trace, when tracing is on in this process."""
+    with contextlib.suppress(tracing.TracingError):  # variables for something else; the request matters more
+        tracing.start("client", "cli")
+    key = record.request_id
+    told = traces.produced(topic=topic, key=key, message_id=event_id, request_id=key)
+    if isinstance(record, Control):
+        return tracing.work(f"send {topic}", headers.traceparent(None, key), key, lambda: told, kind="producer")
+    return tracing.root(f"send {topic}", key, told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,22 +125,27 @@ class Exchange:
 
     async def send(self, record: Request | Control, *, event_id: str, at_ms: int) -> tuple[int, int]:
         """Writes the record and waits until all in-sync replicas have it; returns (partition, offset)."""
-        from aiokafka import AIOKafkaProducer
-
         topic = self._topics.requests if isinstance(record, Request) else self._topics.control
         payload = self._codec.encode(record, topic)
         if len(payload) > MAX_RECORD_BYTES:
             raise TooLargeError(
                 f"the request has {len(payload)} bytes, the limit is {MAX_RECORD_BYTES}: send text as an attachment"
             )
-        about = headers.event_headers(
-            record=type(record).__name__,
-            event_id=event_id,
-            source="cli",
-            subject=record.request_id,
-            at_ms=at_ms,
-            trace=headers.traceparent(None, record.request_id),
-        )
+        with tracing.within(sending(topic, record, event_id)) as span:
+            trace = span.header or headers.traceparent(None, record.request_id)
+            about = headers.event_headers(
+                record=type(record).__name__,
+                event_id=event_id,
+                source="cli",
+                subject=record.request_id,
+                at_ms=at_ms,
+                trace=trace,
+            )
+            return await self._written(topic, payload, record.request_id.encode(), about)
+
+    async def _written(self, topic: str, payload: bytes, key: bytes, about: headers.Headers) -> tuple[int, int]:
+        from aiokafka import AIOKafkaProducer
+
         producer = AIOKafkaProducer(
             **aiokafka_options(self._settings),
             client_id="hocket-cli",
@@ -136,7 +155,7 @@ class Exchange:
         )
         await producer.start()
         try:
-            done = await producer.send_and_wait(topic, payload, key=record.request_id.encode(), headers=about)
+            done = await producer.send_and_wait(topic, payload, key=key, headers=about)
         finally:
             await producer.stop()
         return done.partition, done.offset

@@ -104,13 +104,18 @@ def _aggregator(
 
 def _monitor(wanted: Mapping[str, TopicSpec], specialties: Iterable[str], group: Callable[[str], str]) -> list[Acl]:
     own = group(MONITOR)
-    watched = [n for n, s in wanted.items() if s.partitions == "tasks" or (s.joined and AGGREGATOR in s.consumers)]
+    watched = [
+        n
+        for n, s in wanted.items()
+        if s.partitions == "tasks" or (s.joined and AGGREGATOR in set(s.consumers) - set(s.groupless))
+    ]
     others = [group(AGGREGATOR), group(PLANNER), *(group(f"{_WORKER}-{s}") for s in specialties)]
     return [
         _group(own),
-        # To tell how far behind the others are: their committed offsets, and the ends of what they read.
+        # To tell how far behind the others are: their committed offsets, the ends of what they read, and, for its age,
+        # the first record that each has still to read.
         *(_group(name, "Describe") for name in others),
-        *(Acl(resource="topic", name=n, operations=("Describe",)) for n in watched),
+        *(Acl(resource="topic", name=n, operations=("Read",)) for n in watched),
         # Faust's tables; the monitor makes these topics itself.
         Acl(resource="topic", name=f"{own}-", pattern="prefixed", operations=("Create", "Read", "Write")),
     ]

@@ -46,7 +46,7 @@ class Blobs:
             if not (fs.exists(path) and fs.size(path) == len(data)):
                 fs.makedirs(posixpath.dirname(path), exist_ok=True)
                 fs.pipe_file(path, data)
-        except (OSError, ValueError, ImportError) as e:
+        except unreadable() as e:
             raise ClaimError(
                 "blob_store", f"cannot write to the blob store {self.store} (HOCKET_BLOB_STORE): {e}"
             ) from e
@@ -144,8 +144,19 @@ def shrink_task(task: Task, put: Put, limit: int = INLINE_LIMIT) -> Task:
     return task if inputs is task.inputs else task.model_copy(update={"inputs": inputs})
 
 
+def held_inline(task: Task) -> bool:
+    """Whether everything that the task refers to travels with it, so that reading it asks no blob store."""
+    inline = all(i.output.data is not None for i in task.inputs)
+    return inline and all(a.data is not None for a in task.attachments)
+
+
+def fits(result: Result, limit: int = INLINE_LIMIT) -> bool:
+    """Whether the result's output may stay in its record."""
+    return result.output is None or result.output.data is None or _weight(result.output) <= limit
+
+
 def shrink_result(result: Result, put: Put, limit: int = INLINE_LIMIT) -> Result:
     """The result with a large output moved to the blob store. Raises ClaimError."""
-    if result.output is None or result.output.data is None or _weight(result.output) <= limit:
+    if fits(result, limit) or result.output is None:
         return result
     return result.model_copy(update={"output": _output_out(result.output, put)})

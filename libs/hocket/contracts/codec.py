@@ -27,6 +27,7 @@ SINGLE_OBJECT = b"\xc3\x01"
 CONFLUENT = b"\x00"
 R = TypeVar("R", bound=Record)
 Schema = dict[str, Any]
+_SCALARS = (str, int, float, bool, bytes)
 _HOMES = (records.__name__, internal.__name__)
 
 
@@ -112,7 +113,7 @@ class Codec:
         name = type(record).__name__
         out = io.BytesIO()
         out.write(self._head(name, topic))
-        fastavro.schemaless_writer(out, _parsed(name), record.model_dump())
+        fastavro.schemaless_writer(out, _parsed(name), _fields(record))
         return out.getvalue()
 
     def _head(self, name: str, topic: str) -> bytes:
@@ -167,6 +168,12 @@ class Codec:
                 )
             self._writers[mark] = _foreign(self._registry.schema_of(int.from_bytes(mark, "big")))
         return self._writers[mark]
+
+
+def _fields(record: Record) -> dict[str, Any]:
+    """What fastavro writes. A record with nothing nested is that already, and a dump costs half as much as writing."""
+    fields = record.__dict__
+    return fields if all(not v or v.__class__ in _SCALARS for v in fields.values()) else record.model_dump()
 
 
 def _foreign(found: object) -> Any:

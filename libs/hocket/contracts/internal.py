@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from hocket.contracts.base import Millis, Record
 
 
@@ -28,6 +30,8 @@ class Heartbeat(Record):
     p95_millis: float | None = None
     rate_limited: bool = False
     paused: tuple[str, ...] = ()
+    concurrency: int = 0
+    expected: dict[str, int] = Field(default_factory=dict)
 
 
 class Away(Record):

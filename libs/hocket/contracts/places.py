@@ -6,6 +6,8 @@ fsspec URLs (`a::b`), and no HTTP redirects, which would lead out of the allowed
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import posixpath
 from collections.abc import Iterable
 from typing import Any
@@ -80,9 +82,9 @@ def read(uri: str, limit: int) -> bytes:
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """What a file system raises when it cannot read; the HTTP client has an error root of its own."""
-    try:
-        import aiohttp
-    except ImportError:
-        return (OSError, ValueError, ImportError)
-    return (OSError, ValueError, ImportError, aiohttp.ClientError)
+    """What a file system raises when it cannot read or write; HTTP's and S3's clients have error roots of their own."""
+    found: tuple[type[Exception], ...] = (OSError, ValueError, ImportError)
+    for module, name in (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError")):
+        with contextlib.suppress(ImportError):
+            found += (getattr(importlib.import_module(module), name),)
+    return found

@@ -136,6 +136,21 @@ class TaskInput(Record):
     output: Output
 
 
+class BundledStep(Record):
+    """A task that the worker of an earlier one may do right behind it, with its local engine."""
+
+    task_id: str
+    specialty: str
+    instruction: str
+    depends_on: tuple[str, ...] = ()
+    inputs: tuple[TaskInput, ...] = ()
+    context: str | None = None
+    options: str = "{}"
+    strategy: Strategy = "balanced"
+    attempt: int = 1
+    revision: int = 0
+
+
 class Task(Record):
     """Everything a worker needs for one task, and nothing else."""
 
@@ -158,6 +173,7 @@ class Task(Record):
     attempt: int = 1
     revision: int = 0
     dispatched_at: Millis
+    bundle: tuple[BundledStep, ...] = ()
 
 
 ResultStatus = Literal["completed", "failed", "cancelled"]
@@ -170,6 +186,22 @@ class Attempt(Record):
     engine: str
     outcome: str
     message: str | None = None
+    started_at: Millis
+    ended_at: Millis
+
+
+class BundledResult(Record):
+    """A step of a bundle that was done; those that were not are left out."""
+
+    task_id: str
+    specialty: str
+    output: Output
+    attempts: tuple[Attempt, ...] = ()
+    engine: str | None = None
+    why: str | None = None
+    prompt_version: str | None = None
+    attempt: int = 0
+    revision: int = 0
     started_at: Millis
     ended_at: Millis
 
@@ -194,6 +226,7 @@ class Result(Record):
     revision: int = 0
     started_at: Millis
     ended_at: Millis
+    bundle: tuple[BundledResult, ...] = ()
 
 
 AnswerStatus = Literal["completed", "partial", "failed", "cancelled", "expired"]
@@ -225,6 +258,7 @@ class TaskReceipt(Record):
     estimated_calls: int = 0
     prompt_version: str | None = None
     budget_usd: float | None = None
+    bundled_with: str | None = None
 
 
 class LeftOut(Record):

@@ -115,6 +115,8 @@ def tasks_in(draft: object) -> tuple[list[Any] | None, str]:
     wanted = body.get("output_task") if isinstance(body, Mapping) else None
     key = next((k for k in _LISTS if isinstance(body, Mapping) and k in body), "tasks")
     tasks = _unpacked(body.get(key)) if isinstance(body, Mapping) else body
+    if isinstance(tasks, Mapping) and isinstance(tasks.get(key), list):  # the whole input once more, inside its field
+        tasks = tasks[key]
     if isinstance(tasks, Mapping) and key == "plan":
         return tasks_in(tasks) if "tasks" in tasks else (None, "")
     if isinstance(tasks, Mapping):
@@ -318,7 +320,7 @@ def _listed(value: object) -> tuple[Any, ...]:
     if isinstance(value, str):
         return tuple(part for part in re.split(r"[,;\s]+", value) if part)
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_named(v).get("id", v) if isinstance(v, Mapping) else v for v in value)
     return () if value is None or isinstance(value, Mapping) else (value,)
 
 

@@ -17,8 +17,9 @@ from typing import Literal
 from hocket.contracts.records import Handover
 from hocket.core.donemap import Flight
 
-SILENCE_MS = 5_000
-"""An owner that still runs something says so every second; after this it is taken for dead."""
+SILENCE_MS = 9_000
+"""An owner that still runs something says so every second; after this it is taken for dead. Longer than its word may
+take on a busy broker, and short enough for its tasks to go on elsewhere within 12 s."""
 _OWNERS = 2_000
 """How many owners are remembered, the latest."""
 

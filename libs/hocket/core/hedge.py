@@ -1,4 +1,4 @@
-"""When a call is doubled because it takes too long, and how long a call may take at all. Pure."""
+"""When another model is asked beside one that takes too long, and how long a call may take at all. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ KNOWN = 20
 def delay_ms(pace: Pace, percentile: float | None, left_ms: int | None) -> float | None:
     """After how long the same question goes out a second time; None: never.
 
-    The percentile bounds the extra cost: at 0.95 about one call in twenty is doubled. Nothing is doubled when a typical
-    second call would not end in the time left.
+    The percentile bounds the extra cost: at 0.95 about one call in twenty is doubled, at 0.05 nearly every one. Nothing
+    is doubled when a typical second call would not end in the time left.
     """
     wait = pace.quantile(percentile) if percentile is not None and pace.count >= KNOWN else None
     typical = pace.quantile(0.5)

@@ -25,12 +25,22 @@ class Lease:
     requests: int
     tokens: int
     until_ms: int
+    name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What to ask for, or to give back."""
+    """What to ask for."""
 
+    requests: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """A lease that has ended, and what of it was not used: nothing more is started by it."""
+
+    name: str
     requests: int
     tokens: int
 
@@ -46,11 +56,11 @@ class Till:
     _size: float = 0.0
     _at_ms: int = 0
 
-    def add(self, requests: int, tokens: int, until_ms: int) -> None:
+    def add(self, requests: int, tokens: int, until_ms: int, name: str = "") -> None:
         """A lease was granted; what is owed is paid from it."""
         paid = min(self.owed, tokens)
         self.owed -= paid
-        self.leases.append(Lease(requests=requests, tokens=tokens - paid, until_ms=until_ms))
+        self.leases.append(Lease(requests=requests, tokens=tokens - paid, until_ms=until_ms, name=name))
         self.leases.sort(key=lambda x: x.until_ms)
 
     def take(self, tokens: int, now_ms: int) -> bool:
@@ -99,18 +109,17 @@ class Till:
         tokens = waiting_tokens + int((requests - waiting) * self._size) + self.owed - (room if waiting == 0 else 0)
         return Wish(requests=requests, tokens=max(0, tokens))
 
-    def expired(self, now_ms: int) -> Wish | None:
-        """Takes out what was not used in time; None when nothing was left."""
-        return self._out([x for x in self.leases if x.until_ms <= now_ms])
+    def ended(self, now_ms: int) -> list[Rest]:
+        """Takes out what was used up or not used in time. The sooner that is told, the sooner it counts no more."""
+        return self._out([x for x in self.leases if x.until_ms <= now_ms or x.requests == 0])
 
-    def empty(self) -> Wish | None:
+    def empty(self) -> list[Rest]:
         """Takes out all that is left: the process stops."""
         return self._out(list(self.leases))
 
-    def _out(self, gone: list[Lease]) -> Wish | None:
+    def _out(self, gone: list[Lease]) -> list[Rest]:
         self.leases = [x for x in self.leases if not any(x is g for g in gone)]
-        requests, tokens = sum(x.requests for x in gone), sum(x.tokens for x in gone)
-        return Wish(requests=requests, tokens=tokens) if requests else None
+        return [Rest(name=x.name, requests=x.requests, tokens=x.tokens) for x in gone]
 
     def next_end(self) -> int | None:
         """When the first lease ends."""

@@ -26,7 +26,7 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from hocket.contracts.headers import Headers
 from hocket.kafka.admin import KafkaUnreachable, unreachable
 from hocket.kafka.client import aiokafka_options
-from hocket.kafka.log import Assigned, CommitRefused, KafkaRefused, Raw, Revoked, TooLarge
+from hocket.kafka.log import Assigned, CommitRefused, KafkaRefused, Raw, Revoked, TooLarge, Written
 from hocket.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -255,14 +255,14 @@ class KafkaProducer:
         """Sends what is still buffered; gives up after seconds when no broker answers."""
         await asyncio.gather(_close(self._client), *self._closing)
 
-    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
+    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> Written:
         """Returns when the record is safe."""
         pause = _PAUSE_S
         while True:
             client = self._client
             try:
                 sent = await self._enqueue(client, topic, key, value, headers)
-                await sent
+                place = await sent
             except _REFUSALS as e:
                 raise _refused(e, self._settings) from e
             except kafka_errors.MessageSizeTooLargeError as e:
@@ -275,7 +275,7 @@ class KafkaProducer:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _MAX_PAUSE_S)
             else:
-                return
+                return Written(topic, place.partition, place.offset)
 
     async def post(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
         """Hands the record to the client."""

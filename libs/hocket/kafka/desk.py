@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from hocket.contracts import headers
 from hocket.contracts.codec import CodecError
-from hocket.contracts.records import Task
+from hocket.contracts.records import Plan, Result, Task
+from hocket.core import traces
 from hocket.core.poison import DeadRatio
-from hocket.kafka.log import Raw, TooLarge
+from hocket.kafka.job import Job
+from hocket.kafka.log import Raw, TooLarge, Written
 from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
-from hocket.runtime import metrics
+from hocket.runtime import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)  # one for each task: frozen ones take three times as long to make
 class Delivery:
     """Where a task came from, and how to tell of it while it runs.
 
@@ -46,11 +48,13 @@ OnEnd = Callable[[Task, Delivery], Sequence[Outgoing]]
 """What to send for a task that is not run (to its end): its request is cancelled, or it cannot meet its deadline."""
 
 
+_SHOWN = 2_000
+"""Characters of a text that a log line may have, when texts are logged at all."""
 MAX_DELIVERIES = 3
 """A task that was running when its worker died so many times is dead-lettered."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Hooks:
     """What a service does with tasks. `on_run` is told how many milliseconds a handler took to its own end."""
 
@@ -71,20 +75,6 @@ class KillerTaskError(Exception):
     kind = "killer"
 
 
-@dataclass(eq=False)
-class Visit:
-    """One record at the desk. `task` is None when it could not be decoded, or was not yet."""
-
-    raw: Raw
-    task: Task | None = None
-    crashes: int = 0
-    """In how many deliveries its worker died."""
-    cancelled: bool = False
-    late: bool = False
-    interruptible: bool = False
-    """Whether its handler runs now, so that cancelling its asyncio task ends only that."""
-
-
 @dataclass(kw_only=True)
 class Counts:
     """What a desk has done since its start."""
@@ -93,6 +83,7 @@ class Counts:
     failed: int = 0
     troubled: int = 0
     """Failed, but might go well another time."""
+    troubled_in_a_row: int = 0
     dead_letters: int = 0
     seconds: float = 0.0
 
@@ -130,15 +121,13 @@ class Desk:
         *,
         who: str,
         specialty: str,
+        group: str = "",
         clock: Callable[[], int],
     ) -> None:
+        self._group = group
         self.counts = Counts()
         self._outbox = outbox
-        self._handler = hooks.handler
-        self._on_crash = hooks.on_crash
-        self._on_cancel = hooks.on_cancel
-        self._on_late = hooks.on_late
-        self._on_run = hooks.on_run
+        self.hooks = hooks
         self._dead_letters = dead_letters
         self._who = who
         self._specialty = specialty
@@ -146,27 +135,61 @@ class Desk:
         self._clock = clock
         self._ratio = DeadRatio()
 
-    def open(self, raw: Raw) -> Visit:
-        """The record with its task, if it can be had at once. Never waits: `process` does what is left."""
-        visit = Visit(raw)
-        with contextlib.suppress(CodecError):
-            visit.task = self._outbox.decode_now(raw.value, Task)
-        return visit
-
-    async def process(self, visit: Visit) -> None:
-        """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
-        raw, received_at = visit.raw, self._clock()
+    def open(self, raw: Raw) -> Task | None:
+        """The task, if it can be had at once. Never waits: `process` does what is left."""
         try:
-            task = visit.task or await self._outbox.decode(raw.value, Task)
+            return self._outbox.decode_now(raw.value, Task)
+        except CodecError:
+            return None
+
+    async def process(self, job: Job) -> None:
+        """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""
+        raw, received_at = job.raw, self._clock()
+        try:
+            task = job.task or await self._outbox.decode(raw.value, Task)
         except CodecError as e:
             self._ratio.add(dead=True)
             if self._ratio.too_many:
                 raise self._poisoned(raw, e) from e
-            await self._bury(raw, kind=e.kind, reason=str(e), trace=headers.traceparent(raw.headers, _text(raw.key)))
+            trace = headers.traceparent(raw.headers, _text(raw.key))
+            with tracing.within(self._span(raw, trace, _text(raw.key))) as span:
+                span.failed(e.kind, str(e))
+                await self._bury(raw, kind=e.kind, reason=str(e), trace=trace)
             return
         self._ratio.add(dead=False)
         trace = headers.traceparent(raw.headers, task.request_id)
-        delivery = Delivery(
+        with (
+            logs.about(partial(self._about, raw, task, trace)),
+            tracing.within(self._span(raw, trace, task.request_id)) as span,
+        ):
+            if span:
+                span.set({"hocket.task.attempt": task.attempt, "hocket.task.lost_workers": job.crashes})
+                trace = span.header
+            await self._run(task, self._delivery(raw, trace, received_at), job)
+
+    def _span(self, raw: Raw, trace: str, request_id: str) -> tracing.Open:
+        return tracing.work(
+            f"process {raw.topic}",
+            trace,
+            request_id,
+            lambda: traces.consumed(
+                topic=raw.topic, partition=raw.partition, offset=raw.offset, key=_text(raw.key), group=self._group
+            ),
+        )
+
+    @staticmethod
+    def _about(raw: Raw, task: Task, trace: str) -> logs.Fields:
+        return {
+            "request_id": task.request_id,
+            "task_id": task.task_id,
+            "attempt": task.attempt,
+            "trace_id": traces.read(trace).trace_id,
+            "read": f"{raw.topic}/{raw.partition}/{raw.offset}",
+            "read_id": headers.get(raw.headers, "ce_id"),
+        }
+
+    def _delivery(self, raw: Raw, trace: str, received_at: int) -> Delivery:
+        return Delivery(
             topic=raw.topic,
             partition=raw.partition,
             offset=raw.offset,
@@ -176,27 +199,30 @@ class Desk:
             emit=lambda outgoing: self._outbox.emit(outgoing, trace),
             write=lambda outgoing: self._outbox.write(outgoing, trace),
         )
-        await self._run(task, delivery, visit)
 
-    async def _run(self, task: Task, delivery: Delivery, visit: Visit) -> None:
+    async def _run(self, task: Task, delivery: Delivery, job: Job) -> None:
         self._meters.started.inc()
         began = time.monotonic()
-        messages, failed, troubled = await self._outcome(task, delivery, visit)
-        await self._outbox.send(messages)
+        messages, failed, troubled = await self._outcome(task, delivery, job)
+        written = await self._outbox.send(messages)
+        tracing.current().close_sends()
         seconds = time.monotonic() - began
-        self._meters.seconds.observe(seconds)
+        if logs.tasks() and log.isEnabledFor(logging.INFO):
+            log.info("task %s", "failed" if failed else "completed", extra=_told(task, messages, written, seconds))
+        self._meters.seconds.observe(seconds, tracing.exemplar())
         (self._meters.failed if failed else self._meters.completed).inc()
         self.counts.seconds += seconds
         self.counts.failed += failed
         self.counts.troubled += troubled
+        self.counts.troubled_in_a_row = self.counts.troubled_in_a_row + 1 if troubled else 0
         self.counts.completed += not failed
 
-    async def _outcome(self, task: Task, delivery: Delivery, visit: Visit) -> tuple[list[Message], bool, bool]:
+    async def _outcome(self, task: Task, delivery: Delivery, job: Job) -> tuple[list[Message], bool, bool]:
         """What to send, whether the task failed, and whether it might go well another time: its record says so."""
         error: Exception
         try:
-            outgoing = await self._outgoing(task, delivery, visit)
-            messages = [await self._outbox.encode(o, delivery.trace) for o in outgoing]
+            outgoing = await self._outgoing(task, delivery, job)
+            messages = [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in outgoing]
         except asyncio.CancelledError:
             me = asyncio.current_task()
             if me is None or me.cancelling():
@@ -206,41 +232,48 @@ class Desk:
         except Exception as e:  # noqa: BLE001 - a defect harms only its own task: dead letter and failed outcome
             error = e
         else:
+            if logs.content():
+                _say(outgoing)
             errors = [found for o in outgoing if (found := getattr(o.record, "error", None)) is not None]
+            if errors:
+                tracing.current().failed(errors[0].kind, errors[0].message)
             return messages, bool(errors), any(found.retryable for found in errors)
         kind = error.kind if isinstance(error, TooLarge | KillerTaskError) else "crashed"
         log.error("task %s of %s: %s", task.task_id, task.request_id, kind, exc_info=error)
+        tracing.current().crashed(error)
+        tracing.current().forget_sends()
         reason = f"{type(error).__name__}: {error}"
-        await self._bury(visit.raw, kind=kind, reason=reason, trace=delivery.trace)
+        await self._bury(job.raw, kind=kind, reason=reason, trace=delivery.trace)
         return await self._after_crash(task, delivery, error), True, True
 
-    async def _outgoing(self, task: Task, delivery: Delivery, visit: Visit) -> Sequence[Outgoing]:
-        if visit.crashes >= MAX_DELIVERIES:
+    async def _outgoing(self, task: Task, delivery: Delivery, job: Job) -> Sequence[Outgoing]:
+        if job.crashes >= MAX_DELIVERIES:
             raise KillerTaskError(
-                f"its worker died {visit.crashes} times while it ran: see what it does to a worker, then replay it"
+                f"its worker died {job.crashes} times while it ran: see what it does to a worker, then replay it"
             )
-        if visit.cancelled and self._on_cancel is not None:
-            return self._on_cancel(task, delivery)
-        if visit.late and self._on_late is not None:
-            return self._on_late(task, delivery)
-        visit.interruptible = True
+        if job.cancelled and self.hooks.on_cancel is not None:
+            return self.hooks.on_cancel(task, delivery)
+        if job.late and self.hooks.on_late is not None:
+            return self.hooks.on_late(task, delivery)
+        job.interruptible = True
         began = time.monotonic()
         try:
-            outgoing = await self._handler(task, delivery)
+            outgoing = await self.hooks.handler(task, delivery)
         except asyncio.CancelledError:
             me = asyncio.current_task()
             # One cancellation is the request's; another would be the process's, and goes on.
-            if not visit.cancelled or self._on_cancel is None or me is None or me.uncancel():
+            if not job.cancelled or self.hooks.on_cancel is None or me is None or me.uncancel():
                 raise
-            return self._on_cancel(task, delivery)
+            return self.hooks.on_cancel(task, delivery)
         finally:
-            visit.interruptible = False
-        self._on_run(1000 * (time.monotonic() - began))
+            job.interruptible = False
+        self.hooks.on_run(1000 * (time.monotonic() - began))
         return outgoing
 
     async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
         try:
-            return [await self._outbox.encode(o, delivery.trace) for o in self._on_crash(task, delivery, error)]
+            told = self.hooks.on_crash(task, delivery, error)
+            return [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in told]
         except Exception:  # the dead letter, written before, is what remains of the task
             log.exception("no failed outcome can be sent for task %s of %s", task.task_id, task.request_id)
             return []
@@ -276,6 +309,35 @@ class Desk:
             "is taken from it. Its producer must be mended, or this worker updated. The last one, partition "
             f"{raw.partition} offset {raw.offset}: {last}"
         )
+
+
+def _say(outgoing: Sequence[Outgoing]) -> None:
+    for text in (o.record.output.text for o in outgoing if isinstance(o.record, Result) and o.record.output):
+        log.info("output", extra={"output": text[:_SHOWN]})
+
+
+def _told(task: Task, messages: Sequence[Message], written: Sequence[Written], seconds: float) -> dict[str, object]:
+    """What a task's last line says beside what it is about: where its outcomes stand, and their ids."""
+    ids = [headers.get(m.headers, "ce_id") for m in messages]
+    told: dict[str, object] = {
+        "seconds": round(seconds, 3),
+        "written": [f"{w.topic}/{w.partition}/{w.offset}" for w in written],
+        "written_ids": ids,
+    }
+    return told | {"instruction": task.instruction[:_SHOWN]} if logs.content() else told
+
+
+def _sending(outgoing: Outgoing, trace: str) -> str:
+    """The trace context that the record carries: of the span in which it is sent, when the trace is recorded."""
+    span = tracing.current()
+    if not span:
+        return trace
+    record = outgoing.record
+    told = traces.produced(
+        topic=outgoing.topic, key=outgoing.key, message_id=outgoing.event_id, request_id=span.request_id
+    )
+    known = traces.outcome_span(record) if isinstance(record, Result | Plan) else ""
+    return span.child(f"send {outgoing.topic}", "producer", told, known).header
 
 
 def _text(key: bytes | None) -> str:

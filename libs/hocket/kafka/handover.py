@@ -16,7 +16,7 @@ from hocket.kafka.outbox import Outbox, Outgoing
 
 log = logging.getLogger(__name__)
 
-_TELL_S = 3.0  # a rebalance, or the end of the process, waits no longer for a word to be safe
+_TELL_S = 5.0  # no longer is a word waited for; with the commit before it, it must fit into the time for a rebalance
 _DONE_KEPT = 2_000
 Place = tuple[int, int]
 """Partition and offset."""

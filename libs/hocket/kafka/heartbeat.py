@@ -85,6 +85,7 @@ class Heartbeats:
             p50_millis=recent.p50_millis,
             p95_millis=recent.p95_millis,
             rate_limited=recent.rate_limited,
+            concurrency=runtime.concurrency,
         )
 
 

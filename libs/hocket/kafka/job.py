@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from hocket.contracts.records import Task
 from hocket.core.offsets import Offsets
 from hocket.core.schedule import Ticket
-from hocket.kafka.desk import Visit
 from hocket.kafka.log import Raw
 
 SUSPECT = 2
@@ -19,13 +20,22 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Job:
-    """A record and the assignment that it counts for; a later assignment that delivers it again adopts it."""
+    """A record and the assignment that it counts for; a later assignment that delivers it again adopts it. `task` is
+    None when it could not be decoded, or was not yet."""
 
     raw: Raw
     offsets: Offsets
-    visit: Visit
+    task: Task | None = None
+    crashes: int = 0
+    """In how many deliveries its worker died."""
+    cancelled: bool = False
+    late: bool = False
+    interruptible: bool = False
+    """Whether its handler runs now, so that cancelling its asyncio task ends only that."""
+    run: asyncio.Task[None] | None = None
+    """None until it begins."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -40,24 +50,23 @@ class Job:
     @property
     def suspect(self) -> bool:
         """Whether so many of its workers died while it ran that it may be the cause."""
-        return self.visit.crashes >= SUSPECT
+        return self.crashes >= SUSPECT
 
     @property
     def request_id(self) -> str:
         """Whose task it is; the key says so, too."""
-        return self.visit.task.request_id if self.visit.task else (self.raw.key or b"").decode(errors="replace")
+        return self.task.request_id if self.task else (self.raw.key or b"").decode(errors="replace")
 
-    def late(self, now: int) -> bool:
+    def overdue(self, now: int) -> bool:
         """Whether its deadline has passed."""
-        task = self.visit.task
-        return task is not None and task.deadline is not None and task.deadline <= now
+        return self.task is not None and self.task.deadline is not None and self.task.deadline <= now
 
     @property
     def ticket(self) -> Ticket:
         """Its place among what waits, by its age in the topic, so that what is delivered again does not wait anew. What
         could not be decoded yet is quickly done with."""
         written = max(0, self.raw.timestamp)
-        if (task := self.visit.task) is None:
+        if (task := self.task) is None:
             return Ticket(priority=5, tenant="", received_ms=written)
         return Ticket(
             priority=min(max(task.priority, 0), 9), tenant=task.tenant, received_ms=written, deadline_ms=task.deadline

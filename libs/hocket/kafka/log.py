@@ -25,6 +25,14 @@ class Raw(NamedTuple):  # one for each record: three times as fast to make as a 
     timestamp: int = 0
 
 
+class Written(NamedTuple):
+    """Where a record stands now."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
 class CommitRefused(Exception):  # noqa: N818 - no error of anybody's: it happens in every rebalance
     """The group has moved on; whoever owns the partitions now will repeat what was not committed."""
 
@@ -86,9 +94,10 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Writes records, keyed by murmur2 as the Java client does. Shared by everything in a process."""
 
-    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
-        """Returns when all in-sync replicas have the record; tries again for as long as it takes. Raises TooLarge,
-        KafkaRefused.
+    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> Written:
+        """Where the record stands, when all in-sync replicas have it; tries again for as long as it takes.
+
+        Raises TooLarge, KafkaRefused.
 
         A record may be written twice when a broker's answer was lost together with the producer's identity.
         """

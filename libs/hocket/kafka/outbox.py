@@ -12,7 +12,7 @@ from hocket.contracts.codec import SINGLE_OBJECT, Codec, RegistryError
 from hocket.contracts.headers import Headers, event_headers
 from hocket.contracts.records import DeadLetter, Record
 from hocket.kafka.client import MAX_RECORD_BYTES
-from hocket.kafka.log import Producer, Raw, TooLarge
+from hocket.kafka.log import Producer, Raw, TooLarge, Written
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Outgoing:
     """A record to send. `event_id` is derived from what it is about, so that a repetition carries the same id."""
 
@@ -128,13 +128,12 @@ class Outbox:
                 self._known.add(schema)
                 return found
 
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Returns when all of them are safe. Raises TooLarge, KafkaRefused."""
+    async def send(self, messages: Sequence[Message]) -> Sequence[Written]:
+        """Where they stand, when all of them are safe. Raises TooLarge, KafkaRefused."""
         sends = [self._producer.send(*m) for m in messages]
         if len(sends) == 1:  # the usual case, without a task of its own
-            await sends[0]
-        else:
-            await asyncio.gather(*sends)
+            return (await sends[0],)
+        return await asyncio.gather(*sends)
 
     async def write(self, outgoing: Outgoing, trace: str) -> None:
         """Encodes and sends one record; returns when it is safe. Raises TooLarge, KafkaRefused."""

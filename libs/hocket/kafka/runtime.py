@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
@@ -42,6 +43,7 @@ _REVIEW_S = 1.0  # how often it looks for what time alone has changed
 _HOLD_S = 1.0  # full for longer than this: pause, which throws prefetched records away
 _LINGER_S = 0.5  # calls that end so soon after SIGTERM are committed rather than handed over
 _FLUSH_S = 1.0
+_TROUBLED = 5  # fewer failures in a row say nothing
 
 
 class Runtime:
@@ -79,26 +81,24 @@ class Runtime:
         self.draining = False
         self._clock = clock
         self._concurrency = concurrency or settings.concurrency
-        self._consumer = consumer or _kafka_consumer(settings, topic, group, f"{service}/{worker}")
-        who = f"{service}/{worker}"
-        self._meters = metrics.Meters(self.specialty)
+        who, kind = f"{service}/{worker}", self.specialty
+        self._consumer = consumer or _kafka_consumer(settings, topic, group, who)
+        self._meters = metrics.Meters(kind)
         on_drop = self._meters.progress_dropped.inc
         self._outbox = Outbox(producer=producer, codec=codec, source=who, clock=clock, on_drop=on_drop)
         self._pace = Pace()
         hooks = Hooks(handler=handler, on_crash=on_crash, on_cancel=on_cancel, on_late=on_late, on_run=self._pace.note)
-        self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=self.specialty, clock=clock)
+        self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=kind, group=group, clock=clock)
         mark = f"{worker}@{secrets.token_hex(3)}"  # a restarted process is another owner
         words = Handovers(mark, topic=topics.handovers, tasks=topic, outbox=self._outbox, clock=clock)
         self._queue = Intake(settings.window or max(5_000, 4 * self._concurrency))
-        self._running: dict[tuple[int, int, int], tuple[Job, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[int, int, int], Job] = {}
         self._tenure = Tenure(self._consumer, words, running=self._running, queue=self._queue, on_broken=self._fail)
         self._tenure.cautious = 2 * self._concurrency
         self._limit: int | None = None  # of starts in a second, while most of what it does fails
         self._allowed: int | None = None  # how many more tasks may be started in this second; None is no limit
         self._lease_s = settings.session_timeout_ms / 1000
-        self._noted = asyncio.Event()  # the next commit is made
         self._cancelled: dict[str, None] = {}
-        self._paused = False  # because the window is full
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
         self._grace = settings.grace_seconds
@@ -115,6 +115,11 @@ class Runtime:
         return self._tenure.ledger.partitions
 
     @property
+    def concurrency(self) -> int:
+        """How many tasks it runs at once at most."""
+        return self._concurrency
+
+    @property
     def stats(self) -> Stats:
         """Counters for heartbeats and tests."""
         counts = self._desk.counts
@@ -128,7 +133,7 @@ class Runtime:
             commit_failures=self._tenure.ledger.refused,
             mean_millis=counts.mean_millis,
             queued_by_class=self._queue.by_class,
-            paused=self._tenure.ledger.partitions if self._paused or self._limit else self._tenure.ledger.paused,
+            paused=self._tenure.ledger.partitions if self._limit else self._tenure.ledger.paused,
         )
 
     def cancel(self, request_id: str) -> None:
@@ -136,12 +141,12 @@ class Runtime:
         at once. The last 10,000 ids are remembered."""
         remember(self._cancelled, request_id, None)
         for job in self._queue.discard(lambda job: job.request_id == request_id):
-            self._launch(job)
-        for job, task in self._running.values():
-            if job.request_id == request_id and not job.visit.cancelled:
-                job.visit.cancelled = True
-                if job.visit.interruptible:
-                    task.cancel()
+            self._launch(job, self._clock())
+        for job in self._running.values():
+            if job.request_id == request_id and not job.cancelled:
+                job.cancelled = True
+                if job.interruptible and job.run is not None:
+                    job.run.cancel()
 
     def wait_for_words(self, caught_up: Callable[[], Awaitable[None]]) -> None:
         """Awaited at each assignment from now on: returns when all words of other workers were given to `hear`."""
@@ -178,7 +183,7 @@ class Runtime:
             if self._failure is not None:
                 raise self._failure
         finally:
-            await _end([*loops[1:], *ends, *(task for _, task in self._running.values())])
+            await _end([*loops[1:], *ends, *self._runs()])
             try:
                 await self._leave(loops[0])
                 await self._tenure.words.tell(())
@@ -197,7 +202,7 @@ class Runtime:
         """Out of the group in good order; what still runs then is told to whoever goes on with the partitions."""
         if self._left:
             return
-        self.draining = self._left = True
+        self.draining = self._left = self._tenure.leaving = True
         await _end([polls])
         self._queue.forget(self._tenure.ledger.partitions)
         try:
@@ -207,32 +212,22 @@ class Runtime:
             await self._consumer.close()
 
     async def _drain(self, seconds: float) -> None:
-        if jobs := [task for _, task in self._running.values()]:
-            await asyncio.wait(jobs, timeout=seconds)
+        if runs := self._runs():
+            await asyncio.wait(runs, timeout=seconds)
+
+    def _runs(self) -> list[asyncio.Task[None]]:
+        return [job.run for job in self._running.values() if job.run is not None]
 
     async def _polls(self) -> None:
         await self._consumer.start(self._on_assigned, self._tenure.revoked)
         while True:
-            if not self._queue.has_room:
-                await self._wait_for_room()
-                continue
-            room = min(_POLL_RECORDS, self._queue.free)
-            for raw in await self._consumer.poll(room, _POLL_MS):
+            # Full: it goes on polling, paused, so that the group does not take this member for dead.
+            full = not (self._queue.has_room or await self._queue.room_within(_HOLD_S))
+            self._tenure.ledger.choose(self._queue.by_partition, self._queue.window, full=full)
+            room, wait_ms = (1, 0) if full else (min(_POLL_RECORDS, self._queue.free), _POLL_MS)
+            for raw in await self._consumer.poll(room, wait_ms):
                 self._take(raw)
-            self._tenure.ledger.level(self._queue.by_partition, self._queue.window)
             self._start_ready()
-
-    async def _wait_for_room(self) -> None:
-        """Backpressure. Goes on polling, paused, so that the group does not take this member for dead."""
-        if await self._queue.room_within(_HOLD_S):
-            return
-        self._paused = True
-        self._tenure.ledger.pause()
-        while not await self._queue.room_within(_HOLD_S):
-            for raw in await self._consumer.poll(1, 0):
-                self._take(raw)
-        self._paused = False
-        self._tenure.ledger.resume()
 
     def _take(self, raw: Raw) -> None:
         offsets = self._tenure.ledger.get(raw.partition)
@@ -253,7 +248,7 @@ class Runtime:
         elif fate == "running":
             self._queue.held[job.place] = job
         else:
-            job.visit.crashes = self._tenure.crashes(job)
+            job.crashes = self._tenure.crashes(job)
             self._queue.push(job)
 
     def _review_held(self) -> None:
@@ -267,32 +262,34 @@ class Runtime:
             return
         if self._stale:
             self._tenure.dirty.set()  # away for so long that the group may have given its partitions to others
-        else:
-            while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
-                if (job := self._queue.pop(self._clock())) is None:
-                    break
-                self._launch(job)
-                self._allowed = self._allowed and self._allowed - 1
+            return
+        now = self._clock()
+        while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
+            if self._desk.counts.troubled_in_a_row >= max(self._concurrency, _TROUBLED):
+                break  # until the next review, which decides how many it may start
+            if (job := self._queue.pop(now)) is None:
+                break
+            self._launch(job, now)
+            self._allowed = self._allowed and self._allowed - 1
 
     @property
     def _stale(self) -> bool:
-        return asyncio.get_running_loop().time() > self._tenure.confirmed + self._lease_s
+        return time.monotonic() > self._tenure.ledger.confirmed + self._lease_s
 
-    def _launch(self, job: Job) -> None:
-        task, now = job.visit.task, self._clock()
-        job.visit.late = job.late(now) or (task is not None and not self._pace.can_meet(task.deadline, now))
-        job.visit.cancelled = job.request_id in self._cancelled
-        careful = self._tenure.careful > 0
-        self._tenure.careful -= careful
-        run = asyncio.create_task(self._carefully(job, self._noted) if careful else self._desk.process(job.visit))
-        self._running[job.ident] = (job, run)
-        run.add_done_callback(partial(self._ended, job))
+    def _launch(self, job: Job, now: int) -> None:
+        task = job.task
+        job.late = job.overdue(now) or (task is not None and not self._pace.can_meet(task.deadline, now))
+        job.cancelled = job.request_id in self._cancelled
+        self._running[job.ident] = job
         self._tenure.dirty.set()  # that it runs is committed, too: should it kill this process, its next owner can tell
+        if self._tenure.careful:
+            self._tenure.careful -= 1  # a predecessor died, perhaps of a task that kills at once: first it is committed
+        else:
+            self._begin(job)
 
-    async def _carefully(self, job: Job, noted: asyncio.Event) -> None:
-        """The last owner died: perhaps of a task that kills at once, so each is noted before it can."""
-        await noted.wait()
-        await self._desk.process(job.visit)
+    def _begin(self, job: Job) -> None:
+        job.run = asyncio.create_task(self._desk.process(job))
+        job.run.add_done_callback(partial(self._ended, job))
 
     def _ended(self, job: Job, task: asyncio.Task[None]) -> None:
         del self._running[job.ident]
@@ -323,21 +320,24 @@ class Runtime:
             await asyncio.sleep(_TICK_S)
 
     async def _commits(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._tenure.dirty.wait()
             self._tenure.dirty.clear()
-            noted, self._noted = self._noted, asyncio.Event()
-            began, stale = loop.time(), self._stale
-            if await self._tenure.ledger.commit(anyway=stale):
-                self._tenure.confirmed = began
-            else:
+            stale, launched = self._stale, [job for job in self._running.values() if job.run is None]
+            if not await self._tenure.ledger.commit(
+                anyway=time.monotonic() > self._tenure.ledger.confirmed + self._lease_s / 2
+            ):
                 metrics.COMMIT_FAILURES.labels(self.specialty).inc()
-            noted.set()
+            elif launched and self._stale:
+                self._tenure.dirty.set()  # the answer is so old that others may have begun these meanwhile: ask again
+            else:
+                for job in launched:
+                    if self._running.get(job.ident) is job:  # and was not given up meanwhile
+                        self._begin(job)
             if stale:
                 self._start_ready()
-            if self._running:
-                await asyncio.sleep(_TICK_S)
+            if self._running or self._tenure.dirty.is_set():
+                await asyncio.sleep(_TICK_S)  # with nothing to commit, nothing above has yielded to the event loop
 
     async def _reviews(self) -> None:
         """What time alone changes: markers move an idle position, deadlines pass, other workers fall silent."""
@@ -347,14 +347,14 @@ class Runtime:
             await asyncio.sleep(_REVIEW_S)
             fine, troubled = counts.completed - seen[0], counts.troubled - seen[1]
             self._limit = allowance(self._limit, fine=fine, troubled=troubled, most=self._concurrency)
-            self._allowed = self._limit
+            self._allowed, counts.troubled_in_a_row = self._limit, 0
             self._meters.in_flight.set(len(self._running))
             self._meters.queued.set(len(self._queue))
             await self._tenure.ledger.note_positions()
             self._tenure.dirty.set()
             now = self._clock()
-            for job in self._queue.discard(lambda job, now=now: job.late(now)):  # type: ignore[misc]
-                self._launch(job)
+            for job in self._queue.discard(lambda job, now=now: job.overdue(now)):  # type: ignore[misc]
+                self._launch(job, now)
             self._tenure.words.claims.lapse(now)
             self._review_held()
 

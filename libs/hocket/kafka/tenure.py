@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 
 from hocket.core.donemap import Flight
 from hocket.core.handover import Fate
@@ -16,7 +16,7 @@ from hocket.kafka.log import Consumer, Raw
 
 log = logging.getLogger(__name__)
 
-Running = Mapping[tuple[int, int, int], tuple[Job, asyncio.Task[None]]]
+Running = MutableMapping[tuple[int, int, int], Job]
 
 
 class Tenure:
@@ -39,7 +39,6 @@ class Tenure:
         self.caught_up: Callable[[], Awaitable[None]] = _nothing_to_hear
         self.ledger = Ledger(consumer, flights=self._flights, holder=lambda: words.owner)
         self.dirty = asyncio.Event()
-        self.confirmed = 0.0  # when the group last took a commit, by the event loop's clock
         self._on_broken = on_broken
         self.careful = 0  # how many more starts wait until they are noted: a predecessor died, perhaps at once
         self.cautious = 0
@@ -48,7 +47,8 @@ class Tenure:
         self._barrier: asyncio.Task[None] | None = None
         self._inherited: dict[int, dict[int, Flight]] = {}  # by partition and offset, as the done-maps tell
         self._ended_lately: dict[Place, int] = {}  # their timestamps
-        self._moving = False
+        self._handing_over = asyncio.Lock()  # a rebalance may come while it leaves
+        self.leaving = False  # an assignment means nothing any more
 
     @property
     def settled(self) -> bool:
@@ -71,7 +71,7 @@ class Tenure:
         if offsets is None or (ident not in self._running and self._ended_lately.get(ident[:2]) != raw.timestamp):
             return False
         if ident in self._running:
-            self._running[ident][0].offsets = offsets
+            self._running[ident].offsets = offsets
         else:
             offsets.done(raw.offset)
             self.dirty.set()
@@ -80,18 +80,21 @@ class Tenure:
     def done(self, job: Job) -> None:
         """Its outcome is safe: to be committed, or, when the partition is away, to be told to its new owner."""
         remember(self._ended_lately, job.place, job.raw.timestamp)
-        if self._moving or self._is_away(job):
+        if self._is_away(job):
             self.words.done(*job.place)
-        if not self._is_away(job):
+        else:
             job.offsets.done(job.raw.offset)
             self.dirty.set()
 
     def away(self) -> list[Place]:
         """What runs whose partition is not held."""
-        return [job.place for job, _ in self._running.values() if self._is_away(job)]
+        return [job.place for job in self._running.values() if self._is_away(job)]
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """A new assignment; nothing of it is delivered before the barrier falls."""
+        """A new assignment; nothing of it is delivered before the barrier falls. One that comes to a process on its way
+        out must not begin: nobody would be told of its end, and its calls would count as a dead worker's."""
+        if self.leaving:
+            return
         self.ledger.assigned(partitions)
         self.words.begin()
         if self._barrier is not None:
@@ -102,19 +105,18 @@ class Tenure:
     async def revoked(self, partitions: Collection[int]) -> None:
         """What waits is given up; what runs goes on, and the new owner is told of it before it can be one."""
         self._queue.forget(partitions)
+        for job in [job for job in self._running.values() if job.run is None]:
+            del self._running[job.ident]
+            self._queue.ended(job)
         if self._barrier is not None:
             self._barrier.cancel()
-        self._moving = True
-        self.words.end()
-        try:
-            if not await self.ledger.commit_briefly():
+        async with self._handing_over:
+            self.words.end()
+            if not await self.ledger.give_up(partitions):
                 for partition, offset in self._ended_lately:
                     if partition in partitions:
                         self.words.done(partition, offset)
-        finally:
-            self.ledger.lost(partitions)
-            self._moving = False
-        await self.words.tell(self.away())
+            await self.words.tell(self.away())
 
     async def _open(self) -> None:
         """The barrier: nothing of a partition runs before its committed offset and done-map are read, and what other
@@ -124,34 +126,18 @@ class Tenure:
         if any(found is None or self.words.claims.died(found.holder) for found in maps.values()):
             self.careful = self.cautious
         self.ledger.opened(maps)
-        self.confirmed = asyncio.get_running_loop().time()
-        for partition, found in maps.items():
-            self._adopt(partition, found.open if found else ())
         self.dirty.set()
 
     def _opened(self, barrier: asyncio.Task[None]) -> None:
         if not barrier.cancelled() and (error := barrier.exception()) is not None:
             self._on_broken(error)
 
-    def _adopt(self, partition: int, unfinished: Iterable[int]) -> None:
-        """What this process runs, or has just ended, counts for the new assignment even if it is draining and so will
-        not be delivered it again."""
-        offsets = self.ledger.get(partition)
-        mine = {job.raw.offset: job for job, _ in self._running.values() if job.raw.partition == partition}
-        if offsets is None:
-            return
-        for offset in unfinished:
-            if offset in mine:
-                mine[offset].offsets = offsets
-            elif (partition, offset) in self._ended_lately:
-                offsets.done(offset)
-
     def _flights(self) -> dict[int, dict[int, Flight]]:
         found = {p: dict(flights) for p, flights in self._inherited.items()}
         owner = self.words.owner
-        for job, _ in self._running.values():
+        for job in self._running.values():
             if not self._is_away(job):
-                mine = Flight(owner=owner, deliveries=job.visit.crashes + 1)
+                mine = Flight(owner=owner, deliveries=job.crashes + 1)
                 found.setdefault(job.raw.partition, {})[job.raw.offset] = mine
         return found
 

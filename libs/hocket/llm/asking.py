@@ -1,7 +1,8 @@
 """Getting a usable reply: the one loop that asks, after the pure files have decided whom, when and how often.
 
 core/route.py decides which model is asked next, core/retry.py whether and when once more, core/breaker.py which models
-are left alone, core/hedge.py when a slow call is doubled. One call is made in hocket.llm.dialling.
+are left alone, core/hedge.py when a slow one gets another beside it (hocket.llm.racing), which a rejected one gets too.
+One call is made in hocket.llm.dialling.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from hocket.core.route import Limits, Pick
 from hocket.llm import render
 from hocket.llm.base import QUALITY, Kind, ModelCall, ModelError, ModelReply, OnText
 from hocket.llm.catalogue import Entry
-from hocket.llm.dialling import Dial, Ledger, hedged
+from hocket.llm.dialling import Dial, Ledger
 from hocket.llm.gate import Gate, OpenGate
 from hocket.llm.models import Models
+from hocket.llm.racing import Line, race
 from hocket.runtime import metrics
 
 __all__ = ["Asker", "Check", "Doubt", "Found", "Ledger", "Sleep"]
@@ -96,22 +98,25 @@ class Asker:
                 continue
             entry = self.models.entry(chosen.engine)
             asked, why = _asked(call, chosen, brief)
-            try:
-                data = await self._usable(entry, asked, check)
-            except ModelError as e:
-                last = e
-                if e.kind == "truncated" and asked.max_output_tokens < call.max_output_tokens:
+            won, failed = await self._raced(entry, asked, check)
+            for line, e in failed:
+                (rejected if e.kind in QUALITY else lost).add(line.alias if e.kind in QUALITY else line.engine)
+            if won is None:
+                last = failed[0][1]
+                if last.kind == "truncated" and asked.max_output_tokens < call.max_output_tokens:
                     brief = False
+                    rejected.discard(entry.alias)
                     continue
-                if e.kind in final:
-                    return e
-                (rejected if e.kind in QUALITY else lost).add(entry.alias if e.kind in QUALITY else entry.engine)
+                if last.kind in final:
+                    return last
                 continue
-            kept = Found(data=data, entry=entry, why=why, doubt=doubt(data), fallback=asked is not call)
+            data, by = won
+            why = why if by is entry else f"{why}; beside {entry.engine}, which was slow or rejected"
+            kept = Found(data=data, entry=by, why=why, doubt=doubt(data), fallback=asked is not call)
             if kept.doubt is None:
                 return kept
-            metrics.ESCALATED.labels(entry.alias, "doubted").inc()
-            rejected.add(entry.alias)
+            metrics.ESCALATED.labels(by.alias, "doubted").inc()
+            rejected.add(by.alias)
         return kept or last
 
     def _is_spent(self) -> bool:
@@ -152,42 +157,78 @@ class Asker:
         await self.sleep(wait * (1 + _SPREAD * self.chance()) / 1000)
         return True
 
-    async def _usable(self, entry: Entry, call: ModelCall, check: Check) -> dict[str, Any]:
-        prompt, wrong, dial = call.prompt, list[str](), self._dial()
+    async def _raced(
+        self, entry: Entry, call: ModelCall, check: Check
+    ) -> tuple[tuple[dict[str, Any], Entry] | None, list[tuple[Entry, ModelError]]]:
+        """The first usable reply and who gave it, and the failures; see hocket.llm.racing."""
+        on_reject = asyncio.Event()
+        first = Line(entry, self._usable(entry, call, check, self._dial(), on_reject))
+
+        def second() -> Line | None:
+            beside = self._beside(entry, is_rejected=on_reject.is_set())
+            if beside is None or self.ledger.calls + 2 > self.models.tuning.max_calls:
+                return None
+            metrics.HEDGES.labels(entry.engine, "begun").inc()
+            # Two streams at once would mix: followers see the first one's, and the winner's text at the end.
+            quiet = self._dial(told=False)
+            return Line(beside, self._usable(beside, call, check, quiet, asyncio.Event()))
+
+        return await race(first, second, after=self._after(entry), rejected=on_reject)
+
+    def _after(self, entry: Entry) -> float | None:
+        """Seconds after which the model counts as slow."""
+        left = None if self.deadline_ms is None else self.deadline_ms - self.now_ms()
+        wait = hedge.delay_ms(self.models.vitals.pace(entry.engine), self.models.tuning.hedge, left)
+        return None if wait is None else wait / 1000
+
+    def _beside(self, entry: Entry, *, is_rejected: bool) -> Entry | None:
+        """Another model of the same rung; a slow one may also be asked twice."""
+        if is_rejected and not self.models.tuning.second_opinion:
+            return None
+        others = [e for e in self.models.choices(entry.alias) if e.engine != entry.engine]
+        able = (e for e in others if self.models.vitals.admits(e.engine, self.now_ms()))
+        return next(able, None if is_rejected else entry)
+
+    async def _usable(
+        self, entry: Entry, call: ModelCall, check: Check, dial: Dial, on_reject: asyncio.Event
+    ) -> dict[str, Any]:
+        prompt, wrong = call.prompt, list[str]()
         for repairing in (False, True):
             try:
-                reply, by, started = await self._retried(dial, entry, replace(call, prompt=prompt))
+                reply, started = await self._retried(dial, entry, replace(call, prompt=prompt))
             except ModelError as e:
                 if e.kind != "malformed" or repairing:
                     raise
+                on_reject.set()
                 prompt = render.repair(call.prompt, None, [e.message])
                 continue
             wrong = list(check(reply.data))
-            self.ledger.judge(by.engine, wrong, started, self.now_ms())
+            self.ledger.judge(entry.engine, wrong, started, self.now_ms())
             if not wrong:
                 return reply.data
+            on_reject.set()
             prompt = render.repair(call.prompt, reply.data, wrong)
         said = "; ".join(wrong)[:400]
         metrics.ESCALATED.labels(entry.alias, "malformed").inc()
         raise ModelError("malformed", f"{entry.engine}: the reply does not fit, even after one repair: {said}")
 
-    def _dial(self) -> Dial:
+    def _dial(self, *, told: bool = True) -> Dial:
         return Dial(
             models=self.models,
             gate=self.gate,
             ledger=self.ledger,
             now_ms=self.now_ms,
             deadline_ms=self.deadline_ms,
-            on_text=self.on_text,
+            on_text=self.on_text if told else None,
         )
 
-    async def _retried(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, Entry, int]:
-        """The reply, who gave it, and when the call that gave it began."""
+    async def _retried(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, int]:
+        """The reply, and when the call that gave it began."""
         tries = 0
         while True:
             tries += 1
             try:
-                return await self._once(dial, entry, call)
+                return await dial.once(entry, call)
             except ModelError as e:
                 wait = retry.decide(
                     e,
@@ -215,14 +256,6 @@ class Asker:
             if wait_ms <= 0:
                 return True
         return False
-
-    async def _once(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, Entry, int]:
-        left = None if self.deadline_ms is None else self.deadline_ms - self.now_ms()
-        wait = hedge.delay_ms(self.models.vitals.pace(entry.engine), self.models.tuning.hedge, left)
-        if wait is None or self.on_text is not None or self.ledger.calls + 2 > self.models.tuning.max_calls:
-            return await dial.once(entry, call)
-        beside = [e for e in self.models.choices(entry.alias) if e.engine != entry.engine] or [entry]
-        return await hedged(dial, entry, beside[0], call, wait / 1000)
 
 
 def _asked(call: ModelCall, chosen: Pick, brief: bool) -> tuple[ModelCall, str]:

@@ -11,7 +11,7 @@ from hocket.core import hedge
 from hocket.core.breaker import Ending
 from hocket.llm.base import ModelCall, ModelError, ModelReply, OnText
 from hocket.llm.catalogue import Entry
-from hocket.llm.gate import Bound, Gate, bound_of, estimate_of, nothing_of, within
+from hocket.llm.gate import Bound, Gate, estimate_of, frame_of, nothing_of
 from hocket.llm.models import Models
 from hocket.llm.wire import MAX_CALL_MS
 from hocket.runtime import metrics
@@ -57,13 +57,13 @@ class Dial:
     deadline_ms: int | None
     on_text: OnText | None = None
 
-    async def once(self, entry: Entry, call: ModelCall) -> tuple[ModelReply, Entry, int]:
-        """One call: the reply, who gave it, when it began. Raises ModelError; every outcome is in the ledger but a
+    async def once(self, entry: Entry, call: ModelCall) -> tuple[ModelReply, int]:
+        """One call: the reply, and when it began. Raises ModelError; every outcome is in the ledger but a
         good one, which the caller judges. A call that is cancelled is settled at its bound."""
         engine, vitals = entry.engine, self.models.vitals
         await self._ready(entry)
-        call = within(entry, call, self.gate.left_usd(), at_ms=self.now_ms())
-        bound = bound_of(entry, call, at_ms=self.now_ms())
+        call = self.models.within(entry, call, self.gate.left_usd(), self.now_ms())
+        bound = self.models.bound(entry, call, self.now_ms())
         await self._entered(entry, bound)
         started = self.now_ms()
         if not vitals.admits(engine, started):  # the gate may have let us wait
@@ -86,9 +86,10 @@ class Dial:
             raise
         vitals.end(engine, "succeeded", era=era, now_ms=self.now_ms())
         vitals.took(engine, self.now_ms() - started)
+        vitals.billed(engine, frame_of(call), reply.usage.input_tokens)
         self._settle(bound, reply.usage)
         metrics.CALLS.labels(engine, "completed").inc()
-        return reply, entry, started
+        return reply, started
 
     async def _entered(self, entry: Entry, bound: Bound) -> None:
         """Past the gate, which may let the call wait for the provider's rate: to the task's deadline at most."""
@@ -133,7 +134,7 @@ class Dial:
 
     def _settle(self, bound: Bound, usage: Usage) -> None:
         self.ledger.usage.append(usage)
-        metrics.CACHED_TOKENS.labels(bound.engine).inc(usage.cached_tokens)
+        metrics.spent(bound.engine, usage)
         self.gate.leave(bound, usage)
 
 
@@ -143,33 +144,3 @@ def _ending(e: ModelError, impatient: bool) -> Ending:
     if e.kind == "timeout" and not impatient:
         return "given_up"  # the task's time was short; that says nothing of the model
     return "failed" if e.kind in _FAILED else "succeeded"
-
-
-async def hedged(
-    dial: Dial, entry: Entry, beside: Entry, call: ModelCall, seconds: float
-) -> tuple[ModelReply, Entry, int]:
-    """The call, doubled at another model (or the same) when it takes longer than `seconds`; the first reply wins.
-
-    The loser's connection is closed, and it is accounted at its bound, because providers do not tell what a broken-off
-    call costs. Raises the first model's error if both fail. A second call that the gate refuses is not made.
-    """
-    first = asyncio.create_task(dial.once(entry, call))
-    running = {first}
-    try:
-        done, _ = await asyncio.wait(running, timeout=seconds)
-        if not done and dial.models.vitals.admits(beside.engine, dial.now_ms()):
-            running.add(asyncio.create_task(dial.once(beside, call)))
-            metrics.HEDGES.labels(entry.engine, "begun").inc()
-        pending = set(running)
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            won = next((t for t in done if t.exception() is None), None)
-            if won is not None:
-                if won is not first:
-                    metrics.HEDGES.labels(entry.engine, "won").inc()
-                return won.result()
-        return first.result()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from hocket.contracts.records import AccountCommand, Grant, Usage
-from hocket.core.leasing import Till, Wish
+from hocket.core.leasing import Rest, Till
 from hocket.llm.gate import Bound
 from hocket.llm.limits import Rates, heard_in
 from hocket.runtime import metrics
@@ -153,7 +153,8 @@ class Governor:
         if grant.command_id in account.given_up:
             account.given_up.remove(grant.command_id)
             tokens = int(json.loads(grant.detail).get("tokens", 0))
-            self._give_back(account, Wish(requests=int(grant.amount), tokens=tokens) if grant.amount >= 1 else None)
+            if grant.amount >= 1:
+                self._give_back(account, [Rest(name=grant.command_id, requests=int(grant.amount), tokens=tokens)])
         if grant.command_id != account.asked:
             return
         account.asked = None
@@ -161,7 +162,8 @@ class Governor:
         now = self._now()
         if grant.granted and grant.expires_at is not None:
             # Counted from the moment of asking: two clocks are never compared, and it ends rather too early.
-            account.till.add(int(grant.amount), int(detail["tokens"]), account.asked_at + grant.expires_at - grant.at)
+            until = account.asked_at + grant.expires_at - grant.at
+            account.till.add(int(grant.amount), int(detail["tokens"]), until, grant.command_id)
             account.not_before = now + _SHORTEST_MS
         else:
             wait = min(ANSWER_MS, int(detail.get("retry_after_ms", ANSWER_MS // 3)))
@@ -187,11 +189,11 @@ class Governor:
     def _pump(self, account: _Account) -> None:
         """Gives back what ran out, lets in who can be let in, asks when there is need, and comes again in time."""
         now = self._now()
-        self._give_back(account, account.till.expired(now))
         while account.waiting and (account.waiting[0].go.done() or account.till.take(account.waiting[0].tokens, now)):
             waiter = account.waiting.popleft()
             if not waiter.go.done():
                 waiter.go.set_result(None)
+        self._give_back(account, account.till.ended(now))
         if account.asked is not None and now - account.asked_at >= ANSWER_MS:
             account.given_up.append(account.asked)
             account.asked = None
@@ -214,9 +216,10 @@ class Governor:
             delay = max(1, min(moments) - now) / 1000
             account.alarm = asyncio.get_running_loop().call_later(delay, self._pump, account)
 
-    def _give_back(self, account: _Account, left: Wish | None) -> None:
-        if left is not None and self._send is not None:
-            self._command(account, "release", left.requests, {"tokens": left.tokens})
+    def _give_back(self, account: _Account, rests: Sequence[Rest]) -> None:
+        for rest in rests if self._send is not None else ():
+            if rest.name:
+                self._command(account, "release", rest.requests, {"tokens": rest.tokens, "lease": rest.name})
 
     def _command(self, account: _Account, action: str, amount: int, detail: Mapping[str, object]) -> str:
         self._number += 1

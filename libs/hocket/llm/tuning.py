@@ -22,6 +22,7 @@ class Tuning:
     patience_ms: int = 30_000
     stall_ms: int = STALL_MS
     hedge: float | None = None
+    second_opinion: bool = True
     max_calls: int = 12
     rules: Rules = field(default_factory=Rules)
 
@@ -39,6 +40,7 @@ class Tuning:
             patience_ms=int(_number(env, "HOCKET_PATIENCE_MS", 30_000, 1, 300_000)),
             stall_ms=int(_number(env, "HOCKET_STALL_MS", STALL_MS, 1, 300_000)),
             hedge=hedge or None,
+            second_opinion=_number(env, "HOCKET_SECOND_OPINION", 1, 0, 1) > 0,
             max_calls=int(_number(env, "HOCKET_MAX_CALLS", 12, 1, 100)),
             rules=Rules(
                 failures=int(_number(env, "HOCKET_BREAKER_FAILURES", 5, 1, 1_000)),

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from hocket.runtime.settings import Settings
 
@@ -38,12 +39,18 @@ class Health:
         """From now on readiness (with `live`: liveness) needs this check, too."""
         (self._live if live else self._ready)[name] = check
 
-    def answer(self, method: str, path: str) -> tuple[int, str, bytes]:
-        """Status, content type and body for a request."""
+    @property
+    def begun(self) -> bool:
+        """Whether the process has said what its readiness depends on."""
+        return bool(self._ready)
+
+    def answer(self, method: str, path: str, accept: str = "") -> tuple[int, str, bytes]:
+        """Status, content type and body for a request. Metrics have exemplars for who accepts OpenMetrics."""
         if method != "GET":
             return _json(405, {"error": "only GET"})
         if path == "/metrics":
-            return 200, CONTENT_TYPE_LATEST, generate_latest()
+            encode, kind = choose_encoder(accept)
+            return 200, kind, encode(REGISTRY)
         if path not in ("/ready", "/startup", "/live"):
             return _json(404, {"error": "there are /startup, /ready, /live and /metrics"})
         checks = self._live if path == "/live" else self._ready
@@ -111,12 +118,20 @@ def serving_in_thread(settings: Settings, health: Health) -> Iterator[str | None
         thread.join()
 
 
+def _header(head: bytes, name: bytes) -> str:
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.strip().lower() == name:
+            return value.decode("latin-1").strip()
+    return ""
+
+
 async def _respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, health: Health) -> None:
     """One request, one response; the connection is closed after it."""
     try:
         head = await reader.readuntil(_BREAK)
         method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
-        status, kind, body = health.answer(method, target.partition("?")[0])
+        status, kind, body = health.answer(method, target.partition("?")[0], _header(head, b"accept"))
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
         status, kind, body = _json(400, {"error": "not an HTTP request"})
     lines = (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -32,13 +35,54 @@ class Seldom(logging.Filter):
         return True
 
 
-CHATTY = ("aiokafka", "httpx", "httpx2", "faust", "mode", "asyncio")
+CHATTY = ("aiokafka", "httpx", "httpx2", "faust", "mode", "asyncio", "opentelemetry")
+
+
+Fields = Mapping[str, object]
+_about: ContextVar[Callable[[], Fields] | None] = ContextVar("hocket_about", default=None)
+
+
+class _Shown:
+    content = False
+    tasks = True
+
+
+@contextmanager
+def about(fields: Callable[[], Fields]) -> Iterator[None]:
+    """What stands in every line that is logged meanwhile, by whatever library. Asked only when there is a line."""
+    token = _about.set(fields)
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def content() -> bool:
+    """Whether texts of requests, prompts and outputs may be logged: HOCKET_LOG_CONTENT."""
+    return _Shown.content
+
+
+def tasks() -> bool:
+    """Whether each task's end is a line: HOCKET_LOG_TASKS, else whether lines are JSON; a terminal would be flooded."""
+    return _Shown.tasks
+
+
+def add_about(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: adds what the line is about; what the line says itself comes first."""
+    fields = _about.get()
+    for name, value in (fields() if fields is not None else {}).items():
+        event.setdefault(name, value)
+    return event
 
 
 def setup_logs(settings: Settings, **bound: Any) -> None:
     """Configures structlog and the standard library's loggers; `bound` stands in every line (service, worker)."""
     as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
+    _Shown.content = settings.log_content
+    _Shown.tasks = as_json if settings.log_tasks is None else settings.log_tasks
     shared: list[Any] = [
+        structlog.stdlib.ExtraAdder(),
+        add_about,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -5,7 +5,13 @@ Labels are few and closed (the specialty; `planning` for the planner): never a r
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Mapping
+
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
+
+from hocket.contracts.records import Usage
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series per counter that nobody reads
 
 _BY = ("specialty",)
 SECONDS_BOUNDS = (
@@ -164,6 +170,24 @@ CACHED_TOKENS = Counter(
     "Input tokens that the provider read from its prompt cache. Flat where prompts are long: their start changes.",
     ("engine",),
 )
+TOKENS = Counter(
+    "hocket_model_tokens",
+    "Tokens of calls to models: input (cached ones included), output. Input rising per task: prompts grow, see "
+    "dependencies' outputs; output: see the specialty's prompt.",
+    ("engine", "type"),
+)
+COST = Counter(
+    "hocket_model_cost_usd",
+    "US dollars that calls to models cost, at list prices. Rising faster than the answers: see hocket_escalations and "
+    "hocket_rung_tasks for why dear models are asked.",
+    ("engine",),
+)
+UNPRICED = Counter(
+    "hocket_model_unpriced_calls",
+    "Calls to models whose price is not known, so that hocket_model_cost_usd leaves them out. Any: give their prices "
+    "in HOCKET_PRICES.",
+    ("engine",),
+)
 PRECHECKS = Counter(
     "hocket_prechecks",
     "Tasks that a check stopped, or marked, before a model was paid, by check. Rising: read the receipts.",
@@ -190,6 +214,12 @@ BROADCAST_SKIPPED = Counter(
 DISPATCHED = Counter(
     "hocket_tasks_dispatched", "Tasks sent to a specialty (or the planner). Flat while requests come: see the log.", _BY
 )
+BUNDLED = Counter(
+    "hocket_tasks_bundled",
+    "Tasks sent with the one before them, because the aggregator is behind. Rising: scale it.",
+    _BY,
+)
+PRESSED = Gauge("hocket_aggregator_pressed", "1 while the aggregator is behind and bundles tasks. Scale it out.")
 ANSWERED = Counter(
     "hocket_requests_answered", "Terminal answers by status. failed or expired rising: read the receipts.", ("status",)
 )
@@ -237,6 +267,55 @@ EXPECTED_BACKLOG = Gauge(
     "High before a specialty's lag grows: scale it out now.",
     _BY,
 )
+
+_PARTITION = ("group", "topic", "partition")
+LAG_GAUGES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "hocket_consumer_group_net_lag": (
+        _PARTITION,
+        "Records still to be worked: lag without what is finished ahead and what nobody can read. Rising: add workers",
+    ),
+    "hocket_consumer_group_lag_seconds": (
+        _PARTITION,
+        "How long the oldest record still to be worked has waited. Longer than users wait: add workers, or see status",
+    ),
+    "hocket_consumer_group_status": (
+        _PARTITION,
+        "0 ok, 1 slow, 2 stuck (held, nothing moves), 3 stopped (nobody holds it). 2: see its log; 3: start some",
+    ),
+    "hocket_consumer_group_paused": (
+        _PARTITION,
+        "1 while the owner holds the partition and takes nothing from it. For long: see its log",
+    ),
+    "hocket_consumer_group_members": (("group",), "Members of the group. 0: nobody does this work"),
+    "hocket_consumer_group_idle_members": (
+        ("group",),
+        "Members without a partition. Above 0 for long: there are more workers than partitions; scale in",
+    ),
+    "hocket_scaling_desired_workers": (
+        ("specialty",),
+        "Workers that would end the backlog in time; /scaling/<specialty> tells why. Above what runs: see the quota",
+    ),
+    "hocket_scaling_backlog": (
+        ("specialty",),
+        "Tasks that the signal counts: net lag without stuck partitions, and what plans under way dispatch next",
+    ),
+    "hocket_scaling_age_seconds": (
+        ("specialty",),
+        "Age of the signal's figures. More than 30: Kafka does not answer the monitor, and the last signal is kept",
+    ),
+}
+"""What the monitor publishes of consumer groups and for autoscalers, beside its older gauges."""
+
+
+def spent(engine: str, usage: Usage) -> None:
+    """A call's tokens and money."""
+    CACHED_TOKENS.labels(engine).inc(usage.cached_tokens)
+    TOKENS.labels(engine, "input").inc(usage.input_tokens)
+    TOKENS.labels(engine, "output").inc(usage.output_tokens)
+    if usage.cost_usd is None:
+        UNPRICED.labels(engine).inc()
+    else:
+        COST.labels(engine).inc(usage.cost_usd)
 
 
 class Meters:

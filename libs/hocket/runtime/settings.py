@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,12 +32,17 @@ class Settings(BaseSettings):
     replication: int = Field(default=-1, description="Replication factor of created topics; -1 is the broker's default")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    sasl_username: str | None = Field(default=None, description="User name; with OAUTHBEARER the client id")
+    sasl_password: SecretStr | None = Field(default=None, description="Password; with OAUTHBEARER the client secret")
+    sasl_token_url: str | None = Field(
+        default=None, description="Where OAUTHBEARER gets its tokens (OAuth 2.0, client credentials)"
+    )
+    sasl_scope: str | None = Field(default=None, description="Scope that OAUTHBEARER asks for, if the issuer wants one")
+    ssl_cafile: Path | None = Field(default=None, description="PEM file of the brokers' CAs; default: the system's")
+    ssl_certfile: Path | None = Field(default=None, description="Client certificate for mTLS, PEM")
+    ssl_keyfile: Path | None = Field(default=None, description="Its private key, PEM")
+    ssl_key_password: SecretStr | None = Field(default=None, description="Password of the private key, if it has one")
 
     registry_url: str | None = Field(
         default=None, description="Schema registry; without one, single-object encoding is used"
@@ -57,6 +62,9 @@ class Settings(BaseSettings):
         default=8 * 86_400,
         ge=1,
         description="Seconds that an answered request is remembered; keep it longer than the topics keep records",
+    )
+    bundles: bool = Field(
+        default=True, description="Let workers do chains of simple tasks in one go while the aggregator is behind"
     )
     session_ttl: int = Field(default=3_600, ge=1, le=7 * 86_400, description="Seconds that an idle session is kept")
     tenant_daily_usd: dict[str, float] = Field(
@@ -85,8 +93,32 @@ class Settings(BaseSettings):
 
     http_host: str = Field(default="127.0.0.1", description="Bind address of health and metrics")
     http_port: int | None = Field(default=None, description="Port of health and metrics; none means not served")
+    scaling_drain_seconds: float = Field(
+        default=60.0, gt=0, description="The scaling signal asks for workers that work a backlog off within this time"
+    )
+    scaling_keep_seconds: float = Field(
+        default=300.0, ge=0, description="While Kafka gives no figures, the last scaling signal is kept for this time"
+    )
+    scaling_fallback_workers: int = Field(
+        default=1, ge=0, description="Workers of each specialty that are asked for after that"
+    )
+    lag_metrics: tuple[Literal["kafka_exporter", "kafka_lag_exporter"], ...] = Field(
+        default=(), description="Also publish lag under the names of these exporters, for dashboards that expect them"
+    )
+    monitor_token: SecretStr | None = Field(
+        default=None,
+        description="Asked of whoever opens the monitor's page; without one, it is open to all who reach it",
+    )
+    cluster_name: str = Field(default="kafka", description="The cluster_name of kafka_lag_exporter's metrics")
+
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_tasks: bool | None = Field(
+        default=None, description="A line for each task's end (65 us of CPU); unless set, when lines are JSON"
+    )
+    log_content: bool = Field(
+        default=False, description="Also log what was asked and answered. Think of who may read the logs"
+    )
 
     @field_validator("prefix")
     @classmethod
@@ -94,6 +126,19 @@ class Settings(BaseSettings):
         if "." in value:
             raise ValueError("no dots: Kafka's metrics cannot tell them from _")
         return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Half a login would fail at the broker with words that nobody understands."""
+        if self.security_protocol.startswith("SASL"):
+            wanted = {"sasl_username": self.sasl_username, "sasl_password": self.sasl_password}
+            if self.sasl_mechanism == "OAUTHBEARER":
+                wanted["sasl_token_url"] = self.sasl_token_url
+            if missing := [f"HOCKET_{n.upper()}" for n, value in wanted.items() if not value]:
+                raise ValueError(f"HOCKET_SASL_MECHANISM={self.sasl_mechanism} needs {' and '.join(missing)}")
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("HOCKET_SSL_CERTFILE and HOCKET_SSL_KEYFILE go together")
+        return self
 
     def group(self, role: str) -> str:
         """Consumer group of a role, such as `worker-extraction`."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hocket.contracts.headers import Headers
 from hocket.kafka.client import partition_of
-from hocket.kafka.log import Assigned, CommitRefused, Raw, Revoked, TooLarge
+from hocket.kafka.log import Assigned, CommitRefused, Raw, Revoked, TooLarge, Written
 
 _MAX_METADATA = 4_096
 
@@ -238,14 +238,15 @@ class FakeProducer:
         self._log = log
         self._max_bytes = max_bytes
 
-    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
+    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> Written:
         """Returns when the record is in the log."""
         if len(value) > self._max_bytes:
             raise TooLarge(f"{len(value)} bytes for {topic} are more than {self._max_bytes}")
         await asyncio.sleep(0)
         while self._log.down:
             await self._log.news(0.05)
-        self._log.append(topic, key, value, headers)
+        raw = self._log.append(topic, key, value, headers)
+        return Written(topic, raw.partition, raw.offset)
 
     async def post(self, topic: str, key: bytes | None, value: bytes, headers: Headers) -> None:
         """Writes the record, or loses it while the log is down."""

@@ -24,12 +24,14 @@ from hocket.contracts.records import (
 )
 from hocket.contracts.topics import Topics
 from hocket.contracts.workflows import Step, Workflow
+from hocket.core import traces
 from hocket.kafka.client import partition_of
 from services.aggregator import edge as edge_module
 from services.aggregator.admission import World
 from services.aggregator.edge import FORWARDED, ROW_LIMIT, Edge, Incoming, Outgoing
 from services.aggregator.join import Arrival
 from services.aggregator.row import Row, TaskRow
+from tests.support.tracing import traced
 
 PARTITIONS = 4
 TOPICS = Topics("t-")
@@ -200,3 +202,49 @@ def test_a_crash_of_the_step_is_a_dead_letter_and_a_failed_answer(edge: Edge, mo
     assert CODEC.decode(out[0].payload, DeadLetter).kind == "crashed"
     answer = CODEC.decode(out[1].payload, Answer)
     assert answer.error is not None and answer.error.kind == "internal"
+
+
+def test_a_step_tells_the_same_spans_whenever_it_is_repeated_and_none_when_tracing_is_off(edge: Edge) -> None:
+    record = incoming(request(workflow="flow"))
+    with traced() as kept:
+        row, out = edge.join(None, arrived(edge, record), record)
+        again = edge.join(None, arrived(edge, record), record)
+        first, repeated = kept.spans[: len(kept.spans) // 2], kept.spans[len(kept.spans) // 2 :]
+    assert [(s.name, s.context, s.parent) for s in first] == [(s.name, s.context, s.parent) for s in repeated]
+    assert [s.name for s in first] == ["process t-requests", "send t-tasks-extraction"]
+    assert [s.parent for s in first] == [traces.request_span("r1"), first[0].context.span_id]
+    sent = next(o for o in out if o.topic == TOPICS.tasks("extraction"))
+    assert headers.get(sent.headers, "traceparent") == first[1].context.header
+    assert (row, [o.payload for o in out]) == (again[0], [o.payload for o in again[1]])
+    _, plain = edge.join(None, arrived(edge, record), record)
+    given = headers.traceparent((), "r1")
+    assert {headers.get(o.headers, "traceparent") for o in plain} == {given}
+
+
+def test_the_answering_step_tells_of_the_whole_request_below_the_clients_span(edge: Edge) -> None:
+    client = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    record = incoming(request(workflow="flow", text="secret"), headers=[("traceparent", client.encode())])
+    row, _ = edge.join(None, arrived(edge, record), record)  # by a process that does not trace
+    with traced() as kept:
+        for task_id in ("a", "b"):
+            given = incoming(result(task_id=task_id), TOPICS.results)
+            row, _ = edge.join(row, arrived(edge, given), given)
+        late = incoming(result(task_id="b"), TOPICS.results)
+        edge.join(row, arrived(edge, late), late)
+    whole = kept.named("orchestrate")
+    assert (whole.parent, whole.context.trace_id) == ("b" * 16, "a" * 32)
+    assert whole.attributes["hocket.task.type"] == "flow"
+    assert "secret" not in str(whole)
+    answer = kept.named("send t-answers")
+    assert [c.span_id for c in answer.links] == [traces.outcome_span(result(task_id=t)) for t in ("a", "b")]
+    known = {"b" * 16} | {s.context.span_id for s in kept.spans}
+    assert {s.parent for s in kept.spans} <= known, "also of a result that came too late"
+
+
+def test_what_the_sampler_leaves_out_is_marked_for_everybody_after(edge: Edge) -> None:
+    record = incoming(request(workflow="flow"))
+    with traced(record=False) as kept:
+        row, out = edge.join(None, arrived(edge, record), record)
+    assert kept.spans == []
+    assert row is not None and row.trace.endswith("-00")
+    assert all((headers.get(o.headers, "traceparent") or "").endswith("-00") for o in out)

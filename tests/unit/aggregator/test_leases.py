@@ -78,9 +78,36 @@ def test_who_was_refused_gets_an_even_share_next_time() -> None:
 
 def test_what_was_not_used_comes_back() -> None:
     provider, _ = lease(known(rpm=10), "w1", 10, 0)
-    back, none = leases.step(provider, command("w1", "release", 4), 1)
+    back, none = leases.step(provider, command("w1", "release", 4, lease="w1/lease/0"), 1)
     assert none == []
     assert lease(back, "w2", 10, 2)[1].amount == 4
+
+
+def test_a_lease_that_is_used_up_counts_for_a_minute_from_then() -> None:
+    provider, _ = lease(known(rpm=10), "w1", 10, 0)
+    provider, _ = leases.step(provider, command("w1", "release", 0, lease="w1/lease/0"), 100)
+    end = 100 + leases._ON_ITS_WAY_MS + WINDOW_MS
+    assert end < LEASE_MS + WINDOW_MS
+    assert not lease(provider, "w2", 1, end - 1)[1].granted
+    assert lease(provider, "w2", 10, end, number=1)[1].amount == 10
+
+
+@pytest.mark.parametrize("name", ["w2/lease/0", "w1/lease/1", ""])
+def test_releasing_what_is_not_known_or_another_s_changes_nothing(name: str) -> None:
+    provider, _ = lease(known(rpm=10), "w1", 10, 0)
+    assert provider is not None
+    assert leases.step(provider, command("w1", "release", 4, lease=name), 1)[0] == provider
+
+
+def test_when_the_claims_are_more_than_is_free_it_is_still_given_out() -> None:
+    """Somebody holds more than an even share from before: what is free must not wait until that has run out."""
+    provider, _ = lease(known(rpm=30), "early", 26, 0)
+    for late in ("a", "b"):
+        provider, _ = lease(provider, late, 2, 1)
+        provider, _ = lease(provider, late, 5, 2, number=1)
+    provider, _ = leases.step(provider, command("early", "release", 2, lease="early/lease/0"), 3)
+    provider, grant = lease(provider, "a", 5, 4, number=2)
+    assert 1 <= grant.amount <= 2
 
 
 def test_an_unknown_limit_is_none_until_somebody_knows_it() -> None:
@@ -145,11 +172,11 @@ def test_no_minute_ever_holds_more_than_the_limit(asks: list[tuple[str, int, int
         assert len(provider.leases) <= 1_025
 
 
-def test_what_ran_out_is_given_back_before_what_may_still_be_used() -> None:
+def test_only_the_lease_that_is_named_is_released() -> None:
     """What has been started by a lease must count until its own minute is over."""
     provider, _ = lease(known(rpm=10), "w1", 4, 0)
     provider, _ = lease(provider, "w1", 4, 2_900, number=1)
-    provider, _ = leases.step(provider, command("w1", "release", 3), LEASE_MS)
+    provider, _ = leases.step(provider, command("w1", "release", 3, lease="w1/lease/0"), LEASE_MS)
     assert provider is not None
     assert [(x.requests, x.until) for x in provider.leases] == [
         (1, LEASE_MS + WINDOW_MS),
@@ -188,4 +215,4 @@ def test_many_who_want_more_use_nearly_all_of_every_minute(monkeypatch: pytest.M
         granted.append((now, grant.amount))
     for start in range(70_000, 230_000, 5_000):
         used = sum(n for at, n in granted if start <= at < start + WINDOW_MS)
-        assert 0.93 * 600 <= used <= 600
+        assert 0.91 * 600 <= used <= 600, "nobody tells that a lease is used up: 60 of 63 s is the most"

@@ -73,6 +73,18 @@ def test_a_store_that_cannot_be_written_names_the_setting(tmp_path: Path) -> Non
         Blobs((tmp_path / "file" / "blobs").as_uri()).put(b"x")
 
 
+def test_s3_without_credentials_names_the_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    store = Blobs("s3://bucket/hocket")
+    with pytest.raises(ClaimError, match="HOCKET_BLOB_STORE"):
+        store.put(b"data")
+    with pytest.raises(ClaimError, match="cannot read"):
+        store.get("s3://bucket/hocket/aa/none")
+
+
 def test_an_unknown_scheme_names_the_setting() -> None:
     with pytest.raises(ClaimError, match="HOCKET_BLOB_STORE"):
         Blobs("nosuch://bucket/blobs").put(b"x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hocket.core.leasing import Till, Wish
+from hocket.core.leasing import Rest, Till, Wish
 
 
 def test_a_call_starts_from_the_lease_that_ends_first_and_never_after_its_end() -> None:
@@ -50,11 +50,15 @@ def test_an_idle_process_asks_only_for_what_waits_and_a_busy_one_ahead() -> None
     assert found is not None and 30 <= found.requests <= 50, "about the next second of 50 a second, slowly believed"
 
 
-def test_what_ran_out_is_given_back_once() -> None:
+def test_what_ran_out_or_is_used_up_is_told_once() -> None:
     till = Till()
-    till.add(3, 90, 1_000)
+    till.add(3, 90, 1_000, "a")
+    till.add(1, 30, 500, "b")
     assert till.take(30, 0)
-    assert (till.expired(999), till.expired(1_000), till.expired(1_001)) == (None, Wish(requests=2, tokens=60), None)
+    assert till.ended(0) == [Rest(name="b", requests=0, tokens=0)], "used up: it may count less from now"
+    assert till.ended(999) == []
+    assert till.ended(1_000) == [Rest(name="a", requests=3, tokens=90)]
+    assert till.ended(1_001) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(("add", "take", "end")), st.integers(0, 50), st.integers(0, 2_000))))
@@ -68,8 +72,7 @@ def test_no_more_requests_start_than_were_leased(steps: list[tuple[str, int, int
         elif what == "take":
             started += till.take(size, now)
         else:
-            gone = till.expired(now)
-            back += gone.requests if gone else 0
+            back += sum(rest.requests for rest in till.ended(now))
     left = sum(x.requests for x in till.leases)
     assert started + back + left <= leased
     assert all(x.requests >= 0 for x in till.leases)

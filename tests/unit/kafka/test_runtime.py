@@ -12,11 +12,14 @@ from hocket.contracts import headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Error, Handover, Progress, Result, Task
 from hocket.contracts.topics import Topics
+from hocket.core import traces
+from hocket.core.donemap import decode
 from hocket.kafka.client import partition_of
-from hocket.kafka.log import TooLarge
+from hocket.kafka.log import CommitRefused, TooLarge
 from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
+from tests.support.tracing import traced
 
 TOPICS = Topics("t-")
 TOPIC = TOPICS.tasks("writing")
@@ -142,6 +145,64 @@ async def test_a_task_becomes_a_result_with_its_trace_and_is_committed():
     assert raw.partition == partition_of(b"r1", 4)
 
 
+async def test_a_tasks_spans_hang_below_its_request_and_its_result_carries_the_span_that_sent_it():
+    log = FakeLog()
+    with traced() as kept:
+        put(log, "r1")
+        async with running(make(log, at_once)):
+            await until(lambda: total_committed(log) == 1)
+    [done] = log.records(TOPICS.results)
+    process, sent = kept.spans
+    assert (process.name, process.parent) == (f"process {TOPIC}", traces.request_span("r1"))
+    assert process.links == (traces.read(headers.traceparent((), "r1")),)
+    assert process.attributes["messaging.consumer.group.name"] == GROUP
+    assert headers.get(done.headers, "traceparent") == sent.context.header
+    assert (sent.name, sent.parent) == (f"send {TOPICS.results}", process.context.span_id)
+    assert sent.context.span_id == traces.outcome_span(results(log)[0])
+
+
+async def test_a_crashed_tasks_exception_stands_in_its_span():
+    log = FakeLog()
+
+    async def breaks(t: Task, delivery: object) -> list[Outgoing]:
+        raise ValueError("no")
+
+    with traced() as kept:
+        put(log, "r1")
+        async with running(make(log, breaks)):
+            await until(lambda: total_committed(log) == 1)
+    process = kept.named(f"process {TOPIC}")
+    assert [e.name for e in process.events] == ["exception"]
+    assert process.attributes["error.type"] == "ValueError"
+
+
+async def test_a_tasks_line_ties_what_was_read_to_what_was_written_and_tells_no_text(
+    caplog: pytest.LogCaptureFixture,
+):
+    log = FakeLog()
+    put(log, "r1")
+    with caplog.at_level("INFO", "hocket.kafka.desk"):
+        async with running(make(log, at_once)):
+            await until(lambda: total_committed(log) == 1)
+    [line] = [r for r in caplog.records if r.getMessage() == "task completed"]
+    [done] = log.records(TOPICS.results)
+    assert vars(line)["written"] == [f"{TOPICS.results}/{done.partition}/{done.offset}"]
+    assert vars(line)["written_ids"] == ["r1/a/result"]
+    assert "instruction" not in vars(line)
+
+
+async def test_an_idle_member_that_never_had_anything_to_commit_does_not_spin():
+    """Its last word from the group grows old, and there is nothing whose commit would bring a new one."""
+    log = FakeLog()
+    async with running(make(log, at_once)) as runtime:
+        await until(lambda: runtime.joined)
+        runtime._tenure.ledger.confirmed = 0.0
+        runtime._tenure.dirty.set()
+        await asyncio.sleep(0.05)  # for ever, when nothing yields to the event loop
+        put(log, "r1")
+        await until(lambda: total_committed(log) == 1)
+
+
 async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():
     log, desk = FakeLog(partitions=1), Desk()
     put(log, "a", "b", "c")
@@ -221,6 +282,17 @@ async def test_a_handler_that_raises_is_answered_and_dead_lettered():
     assert [(d.kind, d.reason) for d in dead(log)] == [("crashed", "ZeroDivisionError: oh")]
 
 
+async def test_a_sick_worker_fails_a_handful_before_it_slows_down():
+    async def sick(t: Task, delivery: object) -> list[Outgoing]:
+        raise RuntimeError("the model refuses every call")
+
+    log = FakeLog(partitions=1)
+    put(log, *(f"r{i}" for i in range(200)))
+    async with running(make(log, sick)) as runtime:
+        await until(lambda: runtime.stats.paused == (0,))
+        assert 8 <= runtime.stats.failed <= 24
+
+
 async def test_a_handler_that_cancels_itself_does_not_hold_its_partition():
     async def weary(t: Task, delivery: object) -> list[Outgoing]:
         raise asyncio.CancelledError
@@ -254,7 +326,7 @@ async def test_when_on_crash_fails_too_the_dead_letter_remains():
     log = FakeLog(partitions=1)
     put(log, "a")
     runtime = make(log, broken)
-    runtime._desk._on_crash = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
+    runtime._desk.hooks.on_crash = lambda *_: 1 / 0  # type: ignore[assignment,return-value]
     async with running(runtime):
         await until(lambda: total_committed(log) == 1)
     assert (len(dead(log)), results(log)) == (1, [])
@@ -298,7 +370,10 @@ async def test_a_stream_of_rubbish_stops_the_consumer_instead_of_being_emptied()
     with pytest.raises(StreamPoisonedError, match="cannot be read"):
         await make(log, at_once, concurrency=4).run()
     assert len(dead(log)) < 25
-    assert log.committed(GROUP, TOPIC)[0] == len(dead(log))
+    told = decode(log.metadata(GROUP, TOPIC)[0], log.committed(GROUP, TOPIC)[0])
+    assert told is not None
+    # Threads look at it, in any order, so the one that stopped it need not be the last: it alone is open below them.
+    assert {d.offset for d in dead(log)} == {o for o in range(told.top) if o < told.base or told.done(o)}
 
 
 async def test_calls_whose_partition_goes_to_another_member_are_left_to_the_first_and_counted_once():
@@ -337,6 +412,37 @@ async def test_what_a_stopping_member_still_runs_is_not_repeated_and_its_partiti
         await until(lambda: total_committed(log) == 3)
     assert sorted(desk.started) == ["long", "next", "short"]
     assert len(results(log)) == 3
+
+
+async def test_an_assignment_that_comes_while_a_member_leaves_makes_nobody_repeat_its_calls():
+    log, desk, later = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a", "b")
+    first = make(log, desk)
+    leave, told, go_on = first._consumer.close, asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        told.set()
+        await go_on.wait()
+        await leave()
+
+    first._consumer.close = slowly  # type: ignore[method-assign]
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    stop = asyncio.create_task(first.stop(30))
+    await told.wait()
+    await log.rebalance(GROUP)
+    await asyncio.sleep(0.1)
+    go_on.set()
+    await until(lambda: log.group(GROUP).members == [], 2)
+    async with running(make(log, later, worker="w2")):
+        put(log, "c")
+        await until(lambda: "c" in later.started)
+        desk.finish("a", "b")
+        later.finish("c")
+        await stop
+        await run
+        await until(lambda: total_committed(log) == 3)
+    assert later.started == ["c"]
 
 
 async def test_what_ended_after_the_last_member_left_is_not_repeated_by_the_next():
@@ -398,6 +504,35 @@ async def test_a_task_that_kills_at_once_is_counted_although_it_leaves_no_time_f
         await crash(log, runtime, run)
     assert starts == 3
     assert [d.kind for d in dead(log)] == ["killer"]
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["refused", "taken long ago"])
+async def test_a_start_that_waits_to_be_committed_never_comes_when_the_partition_went_elsewhere(taken):
+    log, desk, second = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a")
+    frozen, woken = make(log, desk), asyncio.Event()
+    frozen._lease_s = 0.2
+
+    async def late(offsets: object) -> None:
+        was, _ = woken.is_set(), await woken.wait()
+        if was or not taken:
+            raise CommitRefused("the group has moved on")
+
+    frozen._consumer.commit = late  # type: ignore[method-assign]
+    run = asyncio.create_task(frozen.run())
+    await until(lambda: frozen.stats.in_flight == 1)
+    await frozen._consumer.kill()  # type: ignore[attr-defined]  # the group gives it up; it does not know yet
+    async with running(make(log, second, worker="w2")):
+        await until(lambda: second.started == ["a"])
+        await asyncio.sleep(2 * frozen._lease_s)
+        woken.set()
+        await until(lambda: frozen.stats.commit_failures > 0)
+        await asyncio.sleep(0.05)
+        second.finish("a")
+        await until(lambda: total_committed(log) == 1)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert desk.started == []
 
 
 async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
@@ -549,8 +684,8 @@ async def test_foreign_metadata_is_ignored(text):
     assert [r.request_id for r in results(log)] == ["b"]
 
 
-async def test_a_call_that_ends_while_its_partition_comes_back_to_a_stopping_member_is_committed():
-    log, desk = FakeLog(partitions=1), Desk()
+async def test_a_call_that_ends_while_its_partition_comes_back_to_a_stopping_member_is_not_repeated():
+    log, desk, later = FakeLog(partitions=1), Desk(), Desk()
     put(log, "a", "b")
     runtime = make(log, desk)
     run = asyncio.create_task(runtime.run())
@@ -562,7 +697,9 @@ async def test_a_call_that_ends_while_its_partition_comes_back_to_a_stopping_mem
     desk.finish("a", "b")
     await stop
     await run
-    assert log.committed(GROUP, TOPIC) == {0: 2}
+    async with running(make(log, later, worker="w2")):
+        await until(lambda: log.committed(GROUP, TOPIC) == {0: 2})
+    assert later.started == []
 
 
 async def test_a_cancelled_request_ends_where_it_runs_and_never_starts_where_it_waits():

@@ -134,7 +134,7 @@ async def test_headers_govern_a_model_once_half_of_its_minute_is_used(left: int,
     if commands:
         assert fleet.row is not None and fleet.row.limit.rpm == 100
         await asyncio.wait_for(mine.acquire(bound()), 1)
-        assert fleet.said[-1] == ("lease", 1.0)
+        assert fleet.said[-2:] == [("lease", 1.0), ("release", 0.0)], "used up, and told at once"
     mine.close()
 
 

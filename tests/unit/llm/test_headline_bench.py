@@ -118,6 +118,6 @@ def test_the_monolith_asks_the_frontier_once_per_step_and_hocket_rarely(world, e
 def test_without_failures_and_hedges_the_ledgers_agree_with_the_providers_log(world, entries):
     world.data["errors"]["rate"] = 0.0
     asked = workload(world)
-    for system in (MONOLITH, replace(FULL, hedging=False)):
+    for system in (MONOLITH, replace(FULL, hedging=None, second_opinion=False)):
         found = simulate(world, system, asked, entries).figures
         assert found.ledger_usd == pytest.approx(found.usd)

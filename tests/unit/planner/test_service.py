@@ -176,6 +176,13 @@ def test_the_tools_choices_are_the_loaded_specialties(planner: Any) -> None:
     assert "- research: Does research." in choice["description"]
 
 
+async def test_a_fast_plan_is_asked_of_the_small_model_and_an_unsound_one_climbs(planner: Any) -> None:
+    provider = ScriptedProvider("anthropic", in_turn(CIRCLE, CIRCLE, DRAFT))
+    plan = await planner(provider).plan(task(strategy="fast"))
+    assert (plan.source, plan.error) == ("llm", None)
+    assert [c.model for c in provider.calls] == ["claude-haiku-5-5", "claude-haiku-5-5", SONNET]
+
+
 def test_small_texts_are_shown_and_everything_else_is_named(planner: Any) -> None:
     attachments = (
         Attachment(name="a.txt", media_type="text/plain; charset=utf-8", data="größe".encode()),

@@ -7,9 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from hocket.runtime import metrics
+from hocket.contracts.headers import traceparent
+from hocket.runtime import metrics, tracing
 from hocket.runtime.health import Health, serving, serving_in_thread
 from hocket.runtime.settings import Settings
+from tests.support.tracing import traced
 
 
 async def ask(url: str, request: bytes) -> tuple[int, bytes, bytes]:
@@ -53,6 +55,20 @@ async def test_metrics_are_served_in_the_prometheus_format():
     assert status == 200
     assert b"text/plain" in head
     assert b'hocket_tasks_started_total{specialty="writing"}' in body
+
+
+async def test_who_accepts_openmetrics_gets_trace_ids_as_exemplars():
+    with traced():
+        header = traceparent(None, "r")
+        with tracing.within(tracing.work("process t", header, "r", dict)):
+            metrics.SECONDS.labels("writing").observe(0.3, tracing.exemplar())
+    async with serving(Settings(http_port=0), Health()) as url:
+        assert url is not None
+        asked = b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n"
+        status, head, body = await ask(url, asked)
+    assert (status, b"application/openmetrics-text" in head) == (200, True)
+    assert f'# {{trace_id="{header.split("-")[1]}"}} 0.3' in body.decode()
+    assert b"_created" not in body
 
 
 @pytest.mark.parametrize(

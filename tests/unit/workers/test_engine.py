@@ -416,3 +416,16 @@ async def test_the_rung_that_delivered_is_counted(make: Any) -> None:
     await run(make(), work("hi"), models_of(provider))
     await run(make(), work("hard"), models_of(provider))
     assert (count("local"), count("small")) == (before[0] + 1, before[1] + 1)
+
+
+async def test_the_local_engine_alone_delivers_only_what_leaves_no_doubt(make: Any) -> None:
+    engines = Engines(None, now_ms)
+    try:
+        found = await engines.run_local(make(), work("hi"), strategy="balanced", deadline_ms=None)
+        assert found is not None
+        assert (found.text, found.engine, found.usage) == ("HI", "local", ())
+        for text in ("hard", "bug", "bad", "lesser"):
+            assert await engines.run_local(make(), work(text), strategy="balanced", deadline_ms=None) is None
+        assert await engines.run_local(make(local=None), work("hi"), strategy="balanced", deadline_ms=None) is None
+    finally:
+        await engines.close()

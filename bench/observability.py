@@ -1,0 +1,142 @@
+"""What metrics and tracing cost at full load: the diamond's whole stack with them and without, alternating in one run.
+
+Six processes under as many requests as they can do; CPU milliseconds of Hocket's own processes a request, and requests
+a second. `on`: metrics are counted, scraped once a second, and 10 % of the requests are traced (a collector process
+answers 200 and throws away). `off`: no tracing, and prometheus_client's counting replaced by nothing. `all`: every
+request traced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.conditions import broker, conditions, mark
+from bench.diamond import JAVA, sustained
+from bench.diamond_rig import rig
+from hocket.local.broker import BrokerOptions, EmbeddedBroker
+from tests.support.ground import fresh
+
+COLLECTOR = """
+import http.server, sys
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200); self.send_header("content-length", "0"); self.end_headers()
+    def log_message(self, *_): pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), H)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+DEAF = """
+import prometheus_client.metrics as m
+m.Counter.inc = m.Gauge.set = m.Gauge.inc = m.Gauge.dec = m.Histogram.observe = lambda *a, **k: None
+"""
+SHARES = {"off": None, "on": "0.1", "all": "1.0"}
+
+
+@contextmanager
+def collector() -> Iterator[int]:
+    """Its port."""
+    process = subprocess.Popen([sys.executable, "-c", COLLECTOR], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def environment(arm: str, port: int, folder: Path) -> Iterator[None]:
+    """What the services are started with."""
+    share, before = SHARES[arm], dict(os.environ)
+    if share is None:
+        (folder / "sitecustomize.py").write_text(DEAF)
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    else:
+        os.environ |= {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": share,
+            "HOCKET_HTTP_PORT": "0",
+        }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+async def scrape(folder: Path) -> None:
+    """Reads /metrics of every process that says where, each second."""
+
+    def once() -> None:
+        for log in folder.glob("*.log"):
+            found = re.search(r"health and metrics at (http://\S+)", log.read_text(errors="replace"))
+            if found is not None:
+                asked = urllib.request.Request(
+                    f"{found[1]}/metrics", headers={"Accept": "application/openmetrics-text"}
+                )
+                urllib.request.urlopen(asked, timeout=5).read()
+
+    while True:
+        await asyncio.to_thread(once)
+        await asyncio.sleep(1)
+
+
+async def measured(
+    running: EmbeddedBroker, name: str, port: int, folder: Path, given: argparse.Namespace
+) -> list[float]:
+    """CPU milliseconds a request of Hocket's own processes, and requests a second."""
+    settings = fresh(running.bootstrap, folder, partitions=4, concurrency=256)
+    folder.mkdir()
+    with environment(name, port, folder):
+        async with rig(running, settings, folder / "logs") as made:
+            watching = asyncio.create_task(scrape(folder / "logs")) if name != "off" else None
+            rate, cpu = await sustained(made, given.in_flight, given.seconds, 4)
+            if watching is not None:
+                watching.cancel()
+            assert not [*made.client.again, *made.client.wrong], made.client.faults()
+    return [sum(ms for process, ms in cpu.items() if process not in ("broker", "client")), rate]
+
+
+async def main(given: argparse.Namespace) -> int:
+    print(conditions(rounds=given.rounds, seconds_of_each=given.seconds, in_flight=given.in_flight), flush=True)
+    found: dict[str, list[list[float]]] = {arm: [] for arm in given.arms}
+    with tempfile.TemporaryDirectory() as name, collector() as port:
+        async with broker(BrokerOptions(heap="1g", java_flags=JAVA)) as running:
+            for number in range(given.rounds):
+                for arm in given.arms:
+                    one = await measured(running, arm, port, Path(name) / f"{arm}-{number}", given)
+                    found[arm].append(one)
+                    print(f"{arm:>4}: {one[0]:.2f} CPU ms a request, {one[1]:.0f} requests/s", flush=True)
+    cpu = {arm: statistics.median(x[0] for x in seen) for arm, seen in found.items()}
+    rate = {arm: statistics.median(x[1] for x in seen) for arm, seen in found.items()}
+    good = True
+    for arm in [a for a in given.arms if a != "off"]:
+        more = cpu[arm] / cpu["off"] - 1
+        told = mark(more, 0.05, less=True) if arm == "on" else "no bound"
+        good &= arm != "on" or more <= 0.05
+        print(f"{arm}: {100 * more:+.1f} % CPU a request, {100 * (rate[arm] / rate['off'] - 1):+.1f} % rate ({told})")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.observability", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each, alternating")
+    parser.add_argument("--seconds", type=float, default=12, help="of each, after 4 s to warm up")
+    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--arms", nargs="+", default=["off", "on"], choices=list(SHARES))
+    sys.exit(asyncio.run(main(parser.parse_args())))
