@@ -5,6 +5,7 @@ STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev test test-fast check check-alerts lint format lock setup clean ci faults bench-runtime bench-headline
+.PHONY: images compose-faults upgrade-test wheel sbom licences audit
 
 help: ## Show what can be run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -45,6 +46,41 @@ bench-runtime: $(STAMP) ## What the worker runtime can carry and what it costs; 
 bench-headline: $(STAMP) ## What a request costs and how long it takes beside a frontier monolith, on a simulated provider
 	$(BIN)/python -m bench.headline $(ARGS)
 
+images: ## Build the image of every service, by docker compose
+	HOCKET_REVISION=$$(git rev-parse HEAD) docker compose build
+
+compose-faults: $(STAMP) ## Kill every container of a running compose stack under load, and count the answers
+	$(BIN)/python -m bench.compose_faults $(ARGS)
+
+upgrade-test: $(STAMP) ## An older version and this one side by side, under load, there and back (ARGS="--old COMMIT")
+	$(BIN)/python -m bench.upgrade $(ARGS)
+
+wheel: $(STAMP) ## Build the wheel into dist/
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+
+# What is shipped, in an environment of its own, and the tools that look at it in another.
+SUPPLY := .venv/supply
+TOOLS := $(SUPPLY)/tools/bin
+SHIPPED := $(SUPPLY)/shipped/bin/python
+$(SUPPLY)/.installed: $(STAMP) requirements/supply.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SUPPLY)/tools
+	@$(BIN)/uv pip install --quiet --python $(TOOLS)/python --require-hashes -r requirements/supply.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(SUPPLY)/shipped
+	@$(BIN)/uv pip install --quiet --python $(SHIPPED) --constraint requirements/all.txt --extra services -r pyproject.toml
+	@touch $@
+
+sbom: $(SUPPLY)/.installed ## Write dist/sbom.cdx.json: everything the images carry from Python, CycloneDX
+	@mkdir -p dist
+	$(TOOLS)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json $(SHIPPED)
+
+licences: $(SUPPLY)/.installed ## Write dist/licences.md, and fail at a licence that may not be shipped
+	@mkdir -p dist
+	$(TOOLS)/pip-licenses --python $(SHIPPED) --from=mixed --order=license --format=markdown --output-file=dist/licences.md
+	$(TOOLS)/pip-licenses --python $(SHIPPED) --from=mixed --partial-match --fail-on="AGPL;Affero;SSPL;BUSL;UNKNOWN" >/dev/null
+
+audit: $(SUPPLY)/.installed ## Ask the advisory database about everything that is shipped (needs the package index)
+	$(TOOLS)/pip-audit --strict --progress-spinner off --path $$($(SHIPPED) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
 lint: $(STAMP) ## Format, lint and types, without changing anything
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -68,6 +104,8 @@ ci: ## What continuous integration runs
 lock: $(STAMP) ## Resolve the requirements anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  --extra all --group dev pyproject.toml --output-file requirements/all.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group supply --output-file requirements/supply.txt
 
 clean: ## Remove .venv and all caches of this checkout; downloads and kept data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist

@@ -29,6 +29,7 @@ SETS = (
 )
 GIVEN = [x for s in SETS for x in ("--set", s)]
 WRONG = ["--set", "workers.code.autoscaling.maxReplicas=99"]
+EVERYTHING = ["--set", "monitoring.dashboards.enabled=true", "--set", "monitoring.prometheusRule.enabled=true"]
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
 
@@ -146,12 +147,13 @@ def dry_runs(helm: str) -> None:
     """The real schemas, defaulting and validation of the API server, for every object of every example."""
     known = set(kubectl("api-resources", "-o", "name").split())
     for example in examples():
-        documents = [d for d in yaml.safe_load_all(render(helm, example)) if d]
+        documents = [d for d in yaml.safe_load_all(render(helm, example, *EVERYTHING)) if d]
         unknown = sorted({d["kind"] for d in documents if not _has(known, d)})
         rest = [d for d in documents if d["kind"] not in unknown]
         for d in rest:
             d["metadata"].setdefault("namespace", "hocket")
-        kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump_all(rest))
+        for how in ([], ["--server-side"]):  # Helm 4 applies on the server, which also refuses what stands twice
+            kubectl("apply", *how, "--dry-run=server", "--validate=strict", "-f", "-", stdin=yaml.safe_dump_all(rest))
         left = f"; not known to this cluster: {', '.join(unknown)}" if unknown else ""
         ok(f"{helm}: server-side dry run of {example.name}: {len(rest)} objects{left}")
 

@@ -180,7 +180,7 @@ async def rig(broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_
             following = asyncio.create_task(made.client.follow())
             for number in range(50):
                 await made.client.send(f"warm{number}")
-            if not await made.client.until(0, 60):
+            if not await made.client.until(0, 120):  # a loaded machine takes long to start six processes
                 raise SystemExit(f"the rig does not answer:\n{made.aggregator.tail()}\n{made.workers[PLANNING].tail()}")
             yield made
             following.cancel()

@@ -17,7 +17,7 @@ EDGE = (
     "intake",
     "job",
     "ledger",
-    "control",
+    "tenure",
     "heartbeat",
     "log",
     "aio",

@@ -48,6 +48,7 @@ async def settled(ground: Ground, **odd: str) -> dict[str, set[int]]:
     """Starts the three and returns the partitions of each, once all of them have called."""
     for name in NAMES:
         start(ground, name, **(odd if name == "odd" else {}))
+    await ground.until_joined(len(NAMES))
     attempt = 0
     async with asyncio.timeout(60):
         while len(owners := _owners(ground, read_ledger(ground.ledger)[-PARTITIONS:])) < len(NAMES):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Collection, Iterable
 
@@ -55,6 +56,8 @@ def main() -> None:
     """Runs the aggregator until SIGTERM; exits with 1 when it cannot go on, for its supervisor to restart it."""
     settings = read_settings()
     setup_logs(settings, service="aggregator", instance=settings.instance)
+    # A container's first process is spared signals that it has no handler for. Quix takes SIGTERM over when it runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     specialties = load_specialties(settings.specialties)
     world = World(
         specialties=frozenset(specialties),

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -19,7 +19,9 @@ from hocket.runtime.lifecycle import read_settings
 from hocket.runtime.logs import setup_logs
 from hocket.runtime.settings import Settings
 from services.monitor.app import CHANGELOG_CONFIGS, Live, changelogs
+from services.monitor.board import Board
 from services.monitor.offsets import Offsets, make_changelogs
+from services.monitor.watch import hub_of, watch
 from services.monitor.web import Page, serve
 
 START_WITHIN_S = 120.0
@@ -60,22 +62,23 @@ async def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     offsets = Offsets(settings, now_ms)
-    page = Page(settings, offsets, now_ms)
+    page, board = Page(settings, offsets, now_ms), Board()
+    hub = hub_of(settings, page, board)
     try:
-        runner, address = await serve(settings, page)
+        runner, address = await serve(settings, page, board, hub)
     except OSError as e:
         told = {"port": settings.http_port, "error": str(e)}
         log.error("the page cannot be served: choose another HOCKET_HTTP_PORT", **told)  # noqa: TRY400 - no trace
         return 2
     log.info("monitor serves", address=address)
-    work = asyncio.create_task(_work(settings, page, offsets))
-    watch = asyncio.create_task(offsets.watch())
     asked = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait({work, watch, asked}, return_when=asyncio.FIRST_COMPLETED)
+    work = (_work(settings, page, offsets, board), offsets.watch(), hub.run())
+    tasks = {asked, *(asyncio.create_task(one) for one in work)}
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     code = 0 if asked in done else _report(done)
-    for task in (work, watch, asked):
+    for task in tasks:
         task.cancel()
-    await asyncio.wait({work, watch, asked}, timeout=STOP_WITHIN_S)
+    await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.5):
             await runner.cleanup()
@@ -89,8 +92,8 @@ def _report(done: Iterable[asyncio.Task[Any]]) -> int:
     return 1
 
 
-async def _work(settings: Settings, page: Page, offsets: Offsets) -> None:
-    """Runs faust until cancelled. Raises what ended it, MonitorError when it stands still."""
+async def _work(settings: Settings, page: Page, offsets: Offsets, board: Board) -> None:
+    """Runs faust and the board until cancelled. Raises what ended them, MonitorError when faust stands still."""
     topics = await _topics(settings)
     await make_changelogs(settings, changelogs(settings, topics), CHANGELOG_CONFIGS)
     live = Live(settings, codec_of(settings), topics, now_ms)
@@ -99,15 +102,27 @@ async def _work(settings: Settings, page: Page, offsets: Offsets) -> None:
             await live.app.start()
         page.live = live
         log.info("monitor is ready")
-        await _supervise(live, settings, offsets)
+        await _first({watch(settings, board), _supervise(live, settings, offsets)})
     finally:
         await live.app.stop()
+
+
+async def _first(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs all until one ends, and raises what ended it; the others are cancelled."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _topics(settings: Settings) -> Mapping[str, TopicState]:
     """The topics that feed the tables, once they all exist: services may start before the topics are applied."""
     topics = topics_of(settings)
-    wanted = [n for n, spec in topics.all(()).items() if "monitor" in spec.consumers]
+    wanted = [n for n, spec in topics.all(()).items() if "monitor" in set(spec.consumers) - set(spec.groupless)]
     told = False
     while True:
         try:

@@ -225,9 +225,12 @@ def _app_class() -> type[faust.App]:
 def _credentials(settings: Settings) -> Any:
     """The same connection as everywhere else, in faust's words; None for a plain one."""
     import faust
+    from faust.auth import OAuthCredentials
 
     options = aiokafka_options(settings)
     context = options.get("ssl_context")
+    if "sasl_oauth_token_provider" in options:
+        return OAuthCredentials(oauth_cb=options["sasl_oauth_token_provider"], ssl_context=context)
     if settings.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=options["sasl_plain_username"],

@@ -236,7 +236,7 @@ def groups_of(topics: Topics, group: Callable[[str], str], existing: Iterable[st
         plain = topics.plain(name)
         grouped = set(spec.consumers) - set(spec.groupless)
         roles = ["aggregator"] if spec.joined and "aggregator" in grouped else []
-        if "monitor" in spec.consumers:
+        if "monitor" in grouped:
             roles.append("monitor")  # its own lag tells whether its page is up to date
         if spec.partitions == "tasks":
             roles.append(_reader_of(plain))

@@ -11,13 +11,16 @@ from prometheus_client.exposition import choose_encoder
 
 from hocket.runtime.settings import Settings
 from services.monitor.app import Live
+from services.monitor.board import Board
 from services.monitor.counts import Tally
+from services.monitor.hub import Hub
 from services.monitor.lag import GroupLag, PartitionLag, Service, Worker, services
 from services.monitor.metrics import registry
 from services.monitor.offsets import Offsets
 from services.monitor.scaling import Signal
 from services.monitor.signals import Signals, signal_json
-from services.monitor.verdicts import Standing
+from services.monitor.site import add_site, guard
+from services.monitor.verdicts import Standing, arrivals_per_second
 
 STALE_MS = 30_000
 """With offsets older than this the monitor is not ready: its figures would mislead."""
@@ -53,6 +56,16 @@ class Page:
     def signals(self) -> Mapping[str, Signal]:
         return self._signals.now()
 
+    def arrivals(self, topic: str) -> float:
+        """Records per second that came into a topic over the last minute."""
+        found = {
+            (p.topic, p.partition): self._offsets.window(g.group, (p.topic, p.partition))
+            for g in self._offsets.groups
+            for p in g.partitions
+            if p.topic == topic
+        }
+        return sum(arrivals_per_second(window) for window in found.values())
+
     def paused(self) -> frozenset[str]:
         """topic/partition of what its owner takes nothing from just now."""
         return frozenset(p for w in self.workers() if w.verdict in ("alive", "late") for p in w.heartbeat.paused)
@@ -83,12 +96,13 @@ class Page:
         age = self.offsets_age_ms()
         if age is None:
             return "the offsets have not been read yet"
-        return f"the offsets are {age // 1000} s old: Kafka does not answer" if age > STALE_MS else None
+        return "Kafka does not answer: the lag figures are more than 30 s old" if age > STALE_MS else None
 
 
-async def serve(settings: Settings, page: Page) -> tuple[web.AppRunner, str]:
+async def serve(settings: Settings, page: Page, board: Board, hub: Hub) -> tuple[web.AppRunner, str]:
     """Serves the pages; returns the runner, to be cleaned up, and the address. Raises OSError if the port is taken."""
-    app = web.Application()
+    app = web.Application(middlewares=[guard(settings)])
+    add_site(app, settings, board, hub)
     metrics = registry(page, settings.lag_metrics, settings.cluster_name)
 
     async def show_metrics(request: web.Request) -> web.Response:

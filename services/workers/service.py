@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import structlog
 
 from hocket.contracts.claims import Blobs, ClaimError, fits, held_inline, shrink_result
-from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task
+from hocket.contracts.records import Error, Output, Progress, ProgressKind, Result, Task, Usage
 from hocket.contracts.specialties import Specialty
 from hocket.contracts.topics import Topics
 from hocket.core.coalesce import Piece
@@ -114,6 +115,8 @@ class Worker:
         # Nothing of a bundled step stands in the blob store, so looking at one never blocks.
         look = partial(work_of, blobs=blobs)
         self._bundle = Bundle(engines=engines, known=known or {}, look=look, now_ms=now_ms)
+        self._purses = WeakKeyDictionary[Delivery, Purse]()
+        """Of the tasks under way: whatever ends one, what its calls have cost stands in its result."""
 
     async def handle(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """The runtime's handler: one Result for every task. All streamed text is safe before the result is sent."""
@@ -136,7 +139,7 @@ class Worker:
         started = self._now_ms()
         self._tell(task, delivery, "assigned")
         async with Telling(lambda piece: self._say(task, delivery, started, piece)) as telling:
-            outcome = await self._outcome(task, telling)
+            outcome = await self._outcome(task, delivery, telling)
             if outcome.error is None:
                 telling.settle(outcome.text)
         result = self._result(task, started, outcome)
@@ -154,14 +157,14 @@ class Worker:
         if isinstance(error, TooLarge):
             told = Error(kind=error.kind, message=f"The result cannot be sent: {error}. Ask for less at once.")
         self._failed(task, delivery, told)
-        return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
+        outcome = Outcome(error=told, usage=self._paid(delivery))
+        return [self._outgoing(task, self._result(task, delivery.received_at_ms, outcome))]
 
     def on_cancel(self, task: Task, delivery: Delivery) -> Sequence[Outgoing]:
         """What the request gets for a task that its cancellation ended, or kept from being started."""
         told = Error(kind="cancelled", message="The request was cancelled.")
-        result = self._result(task, delivery.received_at_ms, Outcome(error=told)).model_copy(
-            update={"status": "cancelled"}
-        )
+        outcome = Outcome(error=told, usage=self._paid(delivery))
+        result = self._result(task, delivery.received_at_ms, outcome).model_copy(update={"status": "cancelled"})
         self._failed(task, delivery, told)
         return [self._outgoing(task, result)]
 
@@ -171,7 +174,11 @@ class Worker:
         self._failed(task, delivery, told)
         return [self._outgoing(task, self._result(task, delivery.received_at_ms, Outcome(error=told)))]
 
-    async def _outcome(self, task: Task, telling: Telling) -> Outcome:
+    def _paid(self, delivery: Delivery) -> tuple[Usage, ...]:
+        purse = self._purses.get(delivery)
+        return tuple(purse.paid) if purse is not None else ()
+
+    async def _outcome(self, task: Task, delivery: Delivery, telling: Telling) -> Outcome:
         if task.specialty != self._specialty.name:
             message = f"A task for {task.specialty} stood in the topic of {self._specialty.name}: mend its producer."
             return Outcome(error=Error(kind="misrouted", message=message))
@@ -181,13 +188,13 @@ class Worker:
         scope = asyncio.timeout(None if left is None else left + _SLACK_S)
         try:
             async with scope:
-                return self._in_time(task, await self._run(task, telling))
+                return self._in_time(task, await self._run(task, delivery, telling))
         except TimeoutError:
             if not scope.expired():
                 raise
-            return Outcome(error=_late("while it ran"))
+            return Outcome(error=_late("while it ran"), usage=self._paid(delivery))
 
-    async def _run(self, task: Task, telling: Telling) -> Outcome:
+    async def _run(self, task: Task, delivery: Delivery, telling: Telling) -> Outcome:
         try:
             # A thread is a tenth of a millisecond of CPU: only for what may have to be fetched.
             direct = held_inline(task)
@@ -196,7 +203,7 @@ class Worker:
             return Outcome(error=_error(e))
         except BadInput as e:
             return Outcome(error=Error(kind="bad_input", message=str(e)))
-        gate = Purse(task.budget_usd, self._rate)
+        gate = self._purses[delivery] = Purse(task.budget_usd, self._rate)
         return await self._engines.run(
             self._specialty,
             work,

@@ -66,7 +66,7 @@ async def test_the_text_comes_piece_by_piece_and_the_reply_is_whole(streaming: S
     [
         ("truncate", "unavailable", True),
         ("drop", "unavailable", True),
-        ("malform", "malformed", False),
+        ("malform", "unavailable", True),
         ("stall", "timeout", True),
         ("error", "overloaded", True),
     ],

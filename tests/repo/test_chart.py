@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,34 @@ def test_nobody_says_replicas_beside_an_autoscaler(example: str) -> None:
     assert said | scaled == every
 
 
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    """As a kubelet fills it in, with something for each secret."""
+    found: dict[str, str] = {}
+    for entry in container["env"]:
+        value = entry.get("value", "given")
+        found[entry["name"]] = re.sub(r"\$\((\w+)\)", lambda m: found[m[1]], value)
+    return found
+
+
+@pytest.mark.parametrize("example", [e.name for e in examples()])
+def test_every_process_understands_what_it_is_given(example: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name, spec in pods(rendered(example)):
+        (container,) = spec["containers"]
+        with monkeypatch.context() as patched:
+            for key, value in environment(container).items():
+                patched.setenv(key, value)
+            said = Settings()
+        assert said.bootstrap, name
+        assert said.registry_basic_auth is None or said.registry_basic_auth.get_secret_value() == "given:given", name
+        assert container["args"][0] in {*programs, "sh"}, name
+        mounted = [m["mountPath"] for m in container["volumeMounts"]]
+        for path in (said.ssl_cafile, said.ssl_certfile, said.ssl_keyfile, said.workflows):
+            assert path is None or any(path.is_relative_to(m) for m in mounted), (name, path)
+        if said.specialties:
+            assert any(Path(m).parent == said.specialties for m in mounted), name
+
+
 @pytest.mark.parametrize("example", [e.name for e in examples()])
 def test_no_secret_is_rendered(example: str) -> None:
     assert [d["metadata"]["name"] for d in rendered(example) if d["kind"] == "Secret"] == []
@@ -197,7 +226,9 @@ WRONG = {
     "default.terminationGracePeriodSeconds=60": "set at least 70",
     "aggregator.replicas=13": "its topic has 12 partitions",
     "monitoring.podMonitor.enabled=true,monitoring.serviceMonitor.enabled=true": "scraped twice",
+    "workers.code.env.HOCKET_CONCURRENCY=3": "take HOCKET_CONCURRENCY out",
     "monitor.replicas=2": "replicas",
+    "monitor.enabled=false": "leave the monitor in",
     "workers.code.replica=1": "replica",
     "wrokers.code.replicas=1": "wrokers",
     "autoscaling.mode=on": "autoscaling",
@@ -248,3 +279,46 @@ def test_auto_takes_keda_where_its_api_is(helm: str) -> None:
     with_keda = kinds("--api-versions", "keda.sh/v1alpha1")
     assert "ScaledObject" in with_keda
     assert "HorizontalPodAutoscaler" not in with_keda
+
+
+@with_helm
+@every_helm
+def test_alert_rules_and_dashboards_are_rendered_as_they_stand(helm: str) -> None:
+    on = ("monitoring.dashboards.enabled=true", "monitoring.prometheusRule.enabled=true")
+    documents = [d for d in yaml.safe_load_all(template(helm, GOOD, *on).stdout) if d]
+    maps = [d["data"] for d in documents if d["kind"] == "ConfigMap"]
+    shown = {name: json.loads(body) for data in maps for name, body in data.items()}
+    assert shown == {p.name: json.loads(p.read_text()) for p in (CHART / "files" / "dashboards").glob("*.json")}
+    groups = [g for d in documents if d["kind"] == "PrometheusRule" for g in d["spec"]["groups"]]
+    files = sorted((CHART / "files" / "alerts").glob("*.yaml"))
+    assert groups == [g for p in files for g in yaml.safe_load(p.read_text())["groups"]]
+
+
+@with_helm
+@every_helm
+def test_it_stands_under_another_chart_and_values_files_merge(helm: str, tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts" / "hocket").symlink_to(CHART)
+    dependency = {"name": "hocket", "version": "*", "condition": "hocket.enabled"}
+    chart = {"apiVersion": "v2", "name": "umbrella", "version": "1.0.0", "dependencies": [dependency]}
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    given = {
+        "one.yaml": {"global": {"imageRegistry": "reg.example", "team": "a"}, "hocket": {"enabled": True}},
+        "two.yaml": {"hocket": {"kafka": {"bootstrapServers": "k:9092"}, "blobStore": {"url": "s3://b/h"}}},
+        "three.yaml": {"hocket": {"workers": {"code": {"concurrency": 3}, "legal": {"configMap": "legal"}}}},
+    }
+    command = [helm, "template", "u", str(tmp_path)]
+    for name, values in given.items():
+        (tmp_path / name).write_text(yaml.safe_dump(values))
+        command += ["--values", str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = {d["metadata"]["name"]: d for d in yaml.safe_load_all(done.stdout) if d and d["kind"] == "Deployment"}
+    container = found["u-worker-code"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"].startswith("reg.example/hocket:")
+    assert {"name": "HOCKET_CONCURRENCY", "value": "3"} in container["env"]
+    assert {"u-worker-legal", "u-worker-writing"} <= set(found)
+    off = subprocess.run(
+        [*command, "--set", "hocket.enabled=false"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not [d for d in yaml.safe_load_all(off.stdout) if d]

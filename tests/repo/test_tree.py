@@ -51,7 +51,7 @@ def test_no_tracked_file_carries(what: str) -> None:
     assert found == [], what
 
 
-@pytest.mark.parametrize("name", ["requirements/all.txt", "requirements/uv.txt"])
+@pytest.mark.parametrize("name", ["requirements/all.txt", "requirements/supply.txt", "requirements/uv.txt"])
 def test_every_locked_requirement_has_hashes_and_no_address(name: str) -> None:
     body = text(Path(name))
     pins = re.split(r"\n(?=[a-zA-Z0-9])", re.sub(r"(?m)^\s*#.*\n?", "", body).strip())

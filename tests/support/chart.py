@@ -91,7 +91,10 @@ def examples() -> list[Path]:
 
 
 def render(helm: str, example: Path, *more: str) -> str:
-    """An example as helm renders it. Raises CalledProcessError with helm's words in stderr."""
+    """An example as helm renders it. Raises CalledProcessError with helm's words in stderr.
+
+    flags.txt leaves out of the rendered form what stands in files/ anyway; `more` comes after it.
+    """
     flags = (example / "flags.txt").read_text().split() if (example / "flags.txt").exists() else []
     command = [
         helm,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.admin import NewTopic
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Result, Task
@@ -194,10 +195,11 @@ class Ground:
         """Waits until the group has so many members, each with its partitions."""
         async with asyncio.timeout(seconds), admin(self.settings) as client:
             while True:
-                [answer] = await client.describe_consumer_groups([self.settings.group(f"worker-{SPECIALTY}")])
-                _, _, state, _, _, members, *_ = answer.groups[0]
-                if state == "Stable" and len(members) == workers:
-                    return
+                with contextlib.suppress(GroupCoordinatorNotAvailableError):  # of a broker that never had a group
+                    [answer] = await client.describe_consumer_groups([self.settings.group(f"worker-{SPECIALTY}")])
+                    _, _, state, _, _, members, *_ = answer.groups[0]
+                    if state == "Stable" and len(members) == workers:
+                        return
                 await asyncio.sleep(0.2)
 
     async def until_working(self, workers: int, seconds: float = 30) -> None:

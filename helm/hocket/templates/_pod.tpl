@@ -200,6 +200,38 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* The variables that the chart sets itself. Takes what hocket.pod takes, and shared. Gives a list. */}}
+{{- define "hocket.env" -}}
+{{- include "hocket.kafka" .shared }}
+{{ include "hocket.blobs" .root }}
+{{ include "hocket.places" .root }}
+{{- if .own.is.models }}
+{{- include "hocket.models" .root }}
+{{- end }}
+- name: HOCKET_INSTANCE
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: HOCKET_CONCURRENCY
+  value: {{ int .own.concurrency | quote }}
+- name: HOCKET_GRACE_SECONDS
+  value: {{ int .own.maxCallSeconds | quote }}
+- name: HOCKET_HTTP_HOST
+  value: 0.0.0.0
+- name: HOCKET_HTTP_PORT
+  value: "8080"
+- name: HOCKET_LOG_FORMAT
+  value: json
+- name: HOCKET_LOG_LEVEL
+  value: {{ .own.logLevel | quote }}
+{{- if eq .service "aggregator" }}
+- name: HOCKET_STATE_DIR
+  value: /var/lib/hocket/state
+{{- end }}
+{{- if eq .service "monitor" }}
+- name: HOCKET_SCALING_DRAIN_SECONDS
+  value: {{ int .root.Values.autoscaling.targetDrainSeconds | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* A service's pod template. Takes a dict: root, service, own (merged values with `is`). */}}
 {{- define "hocket.pod" -}}
 {{- $is := .own.is -}}
@@ -237,33 +269,13 @@ spec:
       # Arguments only: the image's entry point passes signals on.
       args: {{ toJson $is.command }}
       env:
-        {{- include "hocket.kafka" $shared | nindent 8 }}
-        {{- include "hocket.blobs" .root | nindent 8 }}
-        {{- include "hocket.places" .root | nindent 8 }}
-        {{- if $is.models }}
-        {{- include "hocket.models" .root | nindent 8 }}
+        {{- $fixed := include "hocket.env" (merge (dict "shared" $shared) .) }}
+        {{- $fixed | nindent 8 }}
+        {{- range $fixed | fromYamlArray }}
+        {{- /* Helm 4 applies on the server, which refuses a variable that is there twice. */}}
+        {{- if hasKey $.own.env .name }}
+        {{- fail (printf "%s: env has %s, which the chart sets from a value of its own: set that one, and take %s out of env" $.service .name .name) }}
         {{- end }}
-        - name: HOCKET_INSTANCE
-          valueFrom: {fieldRef: {fieldPath: metadata.name}}
-        - name: HOCKET_CONCURRENCY
-          value: {{ int .own.concurrency | quote }}
-        - name: HOCKET_GRACE_SECONDS
-          value: {{ int .own.maxCallSeconds | quote }}
-        - name: HOCKET_HTTP_HOST
-          value: 0.0.0.0
-        - name: HOCKET_HTTP_PORT
-          value: "8080"
-        - name: HOCKET_LOG_FORMAT
-          value: json
-        - name: HOCKET_LOG_LEVEL
-          value: {{ .own.logLevel | quote }}
-        {{- if eq .service "aggregator" }}
-        - name: HOCKET_STATE_DIR
-          value: /var/lib/hocket/state
-        {{- end }}
-        {{- if eq .service "monitor" }}
-        - name: HOCKET_SCALING_DRAIN_SECONDS
-          value: {{ int .root.Values.autoscaling.targetDrainSeconds | quote }}
         {{- end }}
         {{- range $name, $value := .own.env }}
         - name: {{ $name }}

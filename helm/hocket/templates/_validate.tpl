@@ -26,6 +26,10 @@
 {{- if and (eq $v.autoscaling.signal "kafka") (eq (include "hocket.scaler" .) "keda") (eq $v.kafka.sasl.mechanism "OAUTHBEARER") -}}
 {{- fail "autoscaling.signal is kafka, for which KEDA would have to log in with OAUTHBEARER, and that is not rendered: use autoscaling.signal monitor" -}}
 {{- end -}}
+{{- $scaled := ne (include "hocket.scaler" .) "none" -}}
+{{- if and $scaled (eq $v.autoscaling.signal "monitor") (eq (toString $v.monitor.enabled) "false") -}}
+{{- fail "autoscaling.signal is monitor, and monitor.enabled is false: leave the monitor in, or set autoscaling.signal to kafka or autoscaling.mode to none" -}}
+{{- end -}}
 {{- $contract := .Files.Get "files/contract.json" | fromJson -}}
 {{- range $specialty, $own := $v.workers -}}
 {{- if not (regexMatch "^[a-z][a-z0-9-]{1,39}$" $specialty) -}}

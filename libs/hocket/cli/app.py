@@ -247,6 +247,30 @@ def lag(
     run_lag(settings_of(ctx), group=group, everything=everything, output=output)
 
 
+@app.command()
+@guarded
+def trace(ctx: typer.Context, request_id: IdArg, output: OutputOption = Output.text) -> None:
+    """One request as a tree with times and cost, as far as it is."""
+    from hocket.cli.trace import run_trace
+
+    run_trace(settings_of(ctx), request_id, output)
+
+
+@app.command()
+@guarded
+def top(
+    ctx: typer.Context,
+    *,
+    monitor: Annotated[str | None, typer.Option(help="The monitor. Default: that of the running dev stack.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Print it once and end.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """What the monitor's page shows, live in the terminal."""
+    from hocket.cli.top import run_top
+
+    run_top(settings_of(ctx), monitor=monitor, once=once, output=output)
+
+
 @app.command("export")
 @guarded
 def export_pairs(

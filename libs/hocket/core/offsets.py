@@ -39,24 +39,18 @@ class Offsets:
         if self._next is not None and offset < self._next:
             raise ValueError(f"offset {offset} was delivered after {self._next - 1}")
         self._next = offset + 1
-        done = self._inherited is not None and self._inherited.done(offset)
-        finished_ahead = self._inherited is not None and offset in self._inherited.open and offset not in self._ahead
         while self._ahead and (first := next(iter(self._ahead))) <= offset:
             del self._ahead[first]
-        if done or finished_ahead:
+        if self._inherited is not None and self._inherited.done(offset):
             return False
         self._order.append(offset)
         self._unfinished.add(offset)
         return True
 
     def done(self, offset: int) -> None:
-        """A received record's outcome is safe, or that of one which the map calls open; saying so twice is harmless.
-        ValueError for other offsets still to come."""
+        """A received record's outcome is safe; saying so twice is harmless. ValueError for offsets still to come."""
         if self._next is None or offset >= self._next:
-            if self._inherited is None or not self._inherited.base <= offset < self._inherited.top:
-                raise ValueError(f"offset {offset} was never delivered")
-            self._ahead.pop(offset, None)
-            return
+            raise ValueError(f"offset {offset} was never delivered")
         self._unfinished.discard(offset)
         while self._order and self._order[0] not in self._unfinished:
             self._order.popleft()

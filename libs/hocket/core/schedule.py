@@ -1,7 +1,8 @@
 """Which waiting task starts next: a bounded queue between fetch and start. Pure.
 
 Laws, the first that applies decides:
-1. One start in AGED_EVERY belongs to the oldest task of all, once it has waited `ageing_ms`: nothing ever starves.
+1. One start in AGED_EVERY belongs to a task that has waited `ageing_ms`: the oldest of all and the oldest of the lowest
+   class that has one, in turns. Nothing ever starves, and the lowest class moves in every overload.
 2. The highest class that waits (9 before 0).
 3. In a class the tenant with the least cost started so far, by its weight (start-time fair queueing).
 4. Of that tenant the earliest deadline; a task without one comes last; of equals the oldest.
@@ -42,10 +43,11 @@ class Ticket:
 
 
 class _Waiting(Generic[T]):
-    __slots__ = ("gone", "item", "lane", "ticket")
+    __slots__ = ("gone", "item", "lane", "number", "ticket")
 
-    def __init__(self, item: T, ticket: Ticket, lane: _Lane[T]) -> None:
+    def __init__(self, item: T, ticket: Ticket, lane: _Lane[T], number: int) -> None:
         self.item = item
+        self.number = number
         self.ticket = ticket
         self.lane = lane
         self.gone = False  # started out of turn or discarded: whoever meets it in a heap drops it
@@ -83,9 +85,10 @@ class _Class(Generic[T]):
     surfaces empty is forgotten, because whatever it had in advance all others have had by then.
     """
 
-    __slots__ = ("lanes", "live", "order", "virtual")
+    __slots__ = ("ages", "lanes", "live", "order", "virtual")
 
     def __init__(self) -> None:
+        self.ages: list[_Ranked[T]] = []  # all of its tasks, the oldest first
         self.lanes: dict[str, _Lane[T]] = {}
         self.order: list[tuple[float, int, _Lane[T]]] = []
         self.live = 0
@@ -111,9 +114,20 @@ class _Class(Generic[T]):
         self.live -= 1
         self.rest()
 
+    def oldest(self) -> _Waiting[T]:
+        """The task that waits longest. Needs a waiting task."""
+        while self.ages[0][2].gone:
+            heappop(self.ages)
+        return self.ages[0][2]
+
+    def tidy(self) -> None:
+        self.ages = [ranked for ranked in self.ages if not ranked[2].gone]
+        heapify(self.ages)
+
     def rest(self) -> None:
         """Nobody waits: nobody has to give way any more."""
         if not self.live:
+            self.ages.clear()
             self.lanes.clear()
             self.order.clear()
             self.virtual = 0.0
@@ -130,11 +144,11 @@ class _Class(Generic[T]):
 class Schedule(Generic[T]):
     """Not more than `capacity` waiting tasks, in the order of the laws above; memory stays within a multiple of that.
 
-    `ageing_ms` is the wait after which the oldest task may start out of turn. `weights` gives shares to tenants; one
+    `ageing_ms` is the wait after which a task may start out of turn. `weights` gives shares to tenants; one
     that is not named has 1. push and pop take O(log n), discard O(n). Nothing blocks; nothing survives a crash.
     """
 
-    def __init__(self, *, capacity: int, ageing_ms: int = 30_000, weights: Mapping[str, float] | None = None) -> None:
+    def __init__(self, *, capacity: int, ageing_ms: int = 2_000, weights: Mapping[str, float] | None = None) -> None:
         if capacity < 1 or ageing_ms < 0:
             raise ValueError(f"capacity {capacity} must be at least 1 and ageing_ms {ageing_ms} not negative")
         self._weights = dict(weights or {})
@@ -144,10 +158,10 @@ class Schedule(Generic[T]):
         self._capacity = capacity
         self._ageing_ms = ageing_ms
         self._classes: tuple[_Class[T], ...] = tuple(_Class() for _ in range(CLASSES))
-        self._ages: list[_Ranked[T]] = []
         self._size = 0
         self._sequence = 0
         self._in_turn = 0  # starts since the last one out of turn
+        self._lowest = True  # whose the next one out of turn is
 
     def __len__(self) -> int:
         return self._size
@@ -174,10 +188,10 @@ class Schedule(Generic[T]):
         if not lane.live:
             lane.start = max(lane.start, group.virtual)
             lane.turn = self._sequence
-        waiting = _Waiting(item, ticket, lane)
+        waiting = _Waiting(item, ticket, lane, self._sequence)
         deadline = math.inf if ticket.deadline_ms is None else ticket.deadline_ms
         heappush(lane.tasks, ((deadline, ticket.received_ms), self._sequence, waiting))
-        heappush(self._ages, ((ticket.received_ms, 0), self._sequence, waiting))
+        heappush(group.ages, ((ticket.received_ms, 0), self._sequence, waiting))
         lane.live += 1
         group.live += 1
         self._size += 1
@@ -192,12 +206,14 @@ class Schedule(Generic[T]):
             waiting = self._next()
         else:
             self._in_turn = 0
+            self._lowest = not self._lowest
         self._began(waiting)
         return waiting.item
 
     def discard(self, gone: Callable[[T], bool]) -> list[T]:
         """Takes out the waiting tasks for which `gone` holds, in order of arrival; nobody pays for them."""
-        out = sorted((r for r in self._ages if not r[2].gone and gone(r[2].item)), key=lambda ranked: ranked[1])
+        ages = (ranked for group in self._classes for ranked in group.ages)
+        out = sorted((r for r in ages if not r[2].gone and gone(r[2].item)), key=lambda ranked: ranked[1])
         if not out:
             return []
         touched: dict[int, _Lane[T]] = {}
@@ -210,9 +226,9 @@ class Schedule(Generic[T]):
         for lane in touched.values():
             lane.tidy()
         for group in self._classes:
+            group.tidy()
             group.rest()
             group.forgive(self._capacity)
-        self._tidy_ages()
         return [waiting.item for _, _, waiting in out]
 
     def _next(self) -> _Waiting[T]:
@@ -224,11 +240,13 @@ class Schedule(Generic[T]):
         return heappop(tasks)[2]
 
     def _aged(self, now_ms: int) -> _Waiting[T] | None:
-        """Law 1: the oldest task, if it has waited long enough. It stays in its lane's heap, marked as gone."""
-        while self._ages[0][2].gone:
-            heappop(self._ages)
-        (received_ms, _), _, waiting = self._ages[0]
-        return waiting if now_ms - received_ms >= self._ageing_ms else None
+        """Law 1: whose turn it is of those that have waited long enough. It stays in its heaps, marked as gone."""
+        before = now_ms - self._ageing_ms
+        oldest = (group.oldest() for group in self._classes if group.live)
+        aged = [waiting for waiting in oldest if waiting.ticket.received_ms <= before]
+        if not aged:
+            return None
+        return aged[0] if self._lowest else min(aged, key=lambda waiting: (waiting.ticket.received_ms, waiting.number))
 
     def _began(self, waiting: _Waiting[T]) -> None:
         waiting.gone = True
@@ -240,9 +258,5 @@ class Schedule(Generic[T]):
         group.forgive(self._capacity)
         if len(lane.tasks) > 2 * lane.live + 8:
             lane.tidy()
-        if len(self._ages) > 2 * self._size + 64:
-            self._tidy_ages()
-
-    def _tidy_ages(self) -> None:
-        self._ages = [ranked for ranked in self._ages if not ranked[2].gone]
-        heapify(self._ages)
+        if len(group.ages) > 2 * group.live + 8:
+            group.tidy()

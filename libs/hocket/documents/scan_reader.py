@@ -1,6 +1,7 @@
 """Asks the OCR process (`ocr.py`): starts it at the first scan, ends it when idle, fails clearly if it dies."""
 
 import atexit
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +16,10 @@ IDLE_S = 30.0
 """So long the process stays for the next scan; starting it again costs about two seconds."""
 PAGE_S = 120.0
 """What one page may take at the most, on a busy machine too."""
+NO_OCR = (
+    "this worker cannot read scans. Send it as text, have the specialty extraction read it first, or let the operator "
+    "install the extra `ocr` (the image of worker-extraction has it)."
+)
 _COMMAND = (sys.executable, "-m", "hocket.documents.ocr")
 
 
@@ -41,9 +46,11 @@ class ScanReader:
     def read(self, document: Document, pages: Sequence[int] | None = None) -> list[Cell]:
         """The cells of a picture, or of these pages of a PDF. Blocks.
 
-        Raises BadInput for what the client must change, EngineLost when the process died or hung on it: the same
-        document may be tried again, the next call starts a new process.
+        Raises BadInput for what the client must change (or its operator: where OCR is not installed), EngineLost when
+        the process died or hung on it: the same document may be tried again, the next call starts a new process.
         """
+        if self._command == _COMMAND and importlib.util.find_spec("rapidocr") is None:
+            raise BadInput(f"{document.name} is a scan, and {NO_OCR}")
         asked = {"name": document.name, "pages": list(pages) if pages is not None else None, "size": len(document.data)}
         allowed = self._page_s * max(1, 20 if pages is None else len(pages))
         with self._lock:

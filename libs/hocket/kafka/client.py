@@ -5,8 +5,11 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from pydantic import SecretStr
+
 from hocket.contracts.codec import Codec
 from hocket.contracts.topics import Topics
+from hocket.kafka.oauth import Tokens, provider
 from hocket.runtime.settings import Settings
 
 MAX_RECORD_BYTES = 900 * 1024
@@ -50,12 +53,15 @@ def aiokafka_options(settings: Settings) -> dict[str, Any]:
     if "SSL" in settings.security_protocol:
         context = ssl.create_default_context(cafile=settings.ssl_cafile)
         if settings.ssl_certfile:
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, _secret(settings.ssl_key_password))
         options["ssl_context"] = context
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
-        options["sasl_plain_username"] = settings.sasl_username
-        options["sasl_plain_password"] = _password(settings)
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            options["sasl_oauth_token_provider"] = provider(Tokens(settings))
+        else:
+            options["sasl_plain_username"] = settings.sasl_username
+            options["sasl_plain_password"] = _secret(settings.sasl_password)
     return options
 
 
@@ -70,12 +76,17 @@ def librdkafka_options(settings: Settings) -> dict[str, Any]:
     if settings.ssl_certfile:
         options["ssl.certificate.location"] = str(settings.ssl_certfile)
         options["ssl.key.location"] = str(settings.ssl_keyfile)
+    if settings.ssl_key_password:
+        options["ssl.key.password"] = _secret(settings.ssl_key_password)
     if settings.security_protocol.startswith("SASL"):
         options["sasl.mechanism"] = settings.sasl_mechanism
-        options["sasl.username"] = settings.sasl_username
-        options["sasl.password"] = _password(settings)
+        if settings.sasl_mechanism == "OAUTHBEARER":
+            options["oauth_cb"] = Tokens(settings).token
+        else:
+            options["sasl.username"] = settings.sasl_username
+            options["sasl.password"] = _secret(settings.sasl_password)
     return options
 
 
-def _password(settings: Settings) -> str | None:
-    return settings.sasl_password.get_secret_value() if settings.sasl_password else None
+def _secret(given: SecretStr | None) -> str | None:
+    return given.get_secret_value() if given else None

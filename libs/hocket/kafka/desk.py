@@ -54,7 +54,7 @@ MAX_DELIVERIES = 3
 """A task that was running when its worker died so many times is dead-lettered."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Hooks:
     """What a service does with tasks. `on_run` is told how many milliseconds a handler took to its own end."""
 
@@ -83,6 +83,7 @@ class Counts:
     failed: int = 0
     troubled: int = 0
     """Failed, but might go well another time."""
+    troubled_in_a_row: int = 0
     dead_letters: int = 0
     seconds: float = 0.0
 
@@ -126,11 +127,7 @@ class Desk:
         self._group = group
         self.counts = Counts()
         self._outbox = outbox
-        self._handler = hooks.handler
-        self._on_crash = hooks.on_crash
-        self._on_cancel = hooks.on_cancel
-        self._on_late = hooks.on_late
-        self._on_run = hooks.on_run
+        self.hooks = hooks
         self._dead_letters = dead_letters
         self._who = who
         self._specialty = specialty
@@ -217,6 +214,7 @@ class Desk:
         self.counts.seconds += seconds
         self.counts.failed += failed
         self.counts.troubled += troubled
+        self.counts.troubled_in_a_row = self.counts.troubled_in_a_row + 1 if troubled else 0
         self.counts.completed += not failed
 
     async def _outcome(self, task: Task, delivery: Delivery, job: Job) -> tuple[list[Message], bool, bool]:
@@ -253,28 +251,28 @@ class Desk:
             raise KillerTaskError(
                 f"its worker died {job.crashes} times while it ran: see what it does to a worker, then replay it"
             )
-        if job.cancelled and self._on_cancel is not None:
-            return self._on_cancel(task, delivery)
-        if job.late and self._on_late is not None:
-            return self._on_late(task, delivery)
+        if job.cancelled and self.hooks.on_cancel is not None:
+            return self.hooks.on_cancel(task, delivery)
+        if job.late and self.hooks.on_late is not None:
+            return self.hooks.on_late(task, delivery)
         job.interruptible = True
         began = time.monotonic()
         try:
-            outgoing = await self._handler(task, delivery)
+            outgoing = await self.hooks.handler(task, delivery)
         except asyncio.CancelledError:
             me = asyncio.current_task()
             # One cancellation is the request's; another would be the process's, and goes on.
-            if not job.cancelled or self._on_cancel is None or me is None or me.uncancel():
+            if not job.cancelled or self.hooks.on_cancel is None or me is None or me.uncancel():
                 raise
-            return self._on_cancel(task, delivery)
+            return self.hooks.on_cancel(task, delivery)
         finally:
             job.interruptible = False
-        self._on_run(1000 * (time.monotonic() - began))
+        self.hooks.on_run(1000 * (time.monotonic() - began))
         return outgoing
 
     async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
         try:
-            told = self._on_crash(task, delivery, error)
+            told = self.hooks.on_crash(task, delivery, error)
             return [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in told]
         except Exception:  # the dead letter, written before, is what remains of the task
             log.exception("no failed outcome can be sent for task %s of %s", task.task_id, task.request_id)

@@ -30,9 +30,8 @@ class Ledger:
         self.confirmed = 0.0  # when it last took this one for a member, by the monotonic clock
         self._offsets: dict[int, Offsets] = {}
         self._committed: dict[int, tuple[int, str]] = {}
-        self._wide: set[int] = set()
-        self._crowded: set[int] = set()
-        self._paused = False
+        self._sizes: dict[int, int] = {}  # of their done-maps, in characters
+        self._shut: set[int] = set()
         self._held: tuple[int, ...] = ()
 
     @property
@@ -42,8 +41,8 @@ class Ledger:
 
     @property
     def paused(self) -> tuple[int, ...]:
-        """The partitions that are paused for themselves: their done-map is too wide, or too much of them waits."""
-        return tuple(sorted(self._wide | self._crowded))
+        """The partitions of which nothing is taken now."""
+        return tuple(sorted(self._shut))
 
     def get(self, partition: int) -> Offsets | None:
         """Its offsets in this assignment; None before its barrier and after its end."""
@@ -53,7 +52,7 @@ class Ledger:
         """Nothing of these is delivered before `opened`."""
         self._held = tuple(sorted(partitions))
         self.confirmed = time.monotonic()
-        self._offsets, self._committed, self._wide, self._crowded = {}, {}, set(), set()
+        self._offsets, self._committed, self._sizes, self._shut = {}, {}, {}, set()
         self._consumer.pause(partitions)
 
     async def read(self) -> dict[int, DoneMap | None]:
@@ -64,32 +63,23 @@ class Ledger:
     def opened(self, maps: Mapping[int, DoneMap | None]) -> None:
         """The barrier falls: from here on records come."""
         self._offsets = {p: Offsets(inherited) for p, inherited in maps.items()}
-        if not self._paused:
-            self._consumer.resume(self._offsets)
+        self._consumer.resume(self._offsets)
 
-    def lost(self, partitions: Collection[int]) -> None:
-        """They are no longer held."""
-        self._held = tuple(p for p in self._held if p not in set(partitions))
-        for partition in partitions:
-            self._offsets.pop(partition, None)
+    def choose(self, waiting: Mapping[int, int], window: int, *, full: bool) -> None:
+        """What is delivered from now on: nothing when it is full; nothing of a partition whose done-map might overflow;
+        and no partition fills the window alone while there are others, which may have what should start first."""
+        shut = {p for p in self._offsets if full or self._crowded(p, waiting.get(p, 0), window)}
+        if fresh := shut - self._shut:
+            self._consumer.pause(fresh)
+        if free := self._shut - shut:
+            self._consumer.resume(free)
+        self._shut = shut
 
-    def pause(self) -> None:
-        """Nothing is delivered until `resume`."""
-        self._paused = True
-        self._consumer.pause(self._held)
-
-    def resume(self) -> None:
-        """Ends a pause, except of partitions that are paused for themselves."""
-        self._paused = False
-        self._consumer.resume(set(self._offsets) - self._wide - self._crowded)
-
-    def level(self, waiting: Mapping[int, int], window: int) -> None:
-        """Lets no partition fill the window alone while there are others: they may have what should start first."""
-        for partition in self._offsets if len(self._offsets) > 1 else ():
-            if waiting.get(partition, 0) > window // 2:
-                self._hold(self._crowded, partition)
-            elif waiting.get(partition, 0) <= window // 4:
-                self._free(self._crowded, partition)
+    def _crowded(self, partition: int, waiting: int, window: int) -> bool:
+        """Whether to pause it for itself; what is paused stays so until half of that is left."""
+        most = 2 if partition in self._shut else 1
+        wide = self._sizes.get(partition, 0) > ROOMY // most
+        return wide or (len(self._offsets) > 1 and waiting > window // (2 * most))
 
     async def note_positions(self) -> None:
         """Steps idle partitions over transaction markers, so that an idle group's lag reads 0."""
@@ -99,9 +89,14 @@ class Ledger:
 
     async def commit(self, *, anyway: bool = False) -> bool:
         """Commits what has changed, or all; False when the group did not take it."""
+        return await self._commit(self._due(anyway=anyway))
+
+    def _due(self, *, anyway: bool = False) -> dict[int, tuple[int, str]]:
         flights, holder = self._flights(), self._holder()
         standing = {p: self._at(p, flights.get(p, {}), holder) for p in self._offsets}
-        due = {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
+        return {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
+
+    async def _commit(self, due: Mapping[int, tuple[int, str]]) -> bool:
         if not due:
             return True
         mine, began = self._committed, time.monotonic()
@@ -115,11 +110,16 @@ class Ledger:
         mine.update(due)  # a later assignment has another dictionary
         return True
 
-    async def commit_briefly(self) -> bool:
-        """The same, for seconds at most."""
+    async def give_up(self, partitions: Collection[int]) -> bool:
+        """They are held no longer, from the call on; what stands is committed once more, within seconds. Whether it
+        was."""
+        due = self._due()
+        self._held = tuple(p for p in self._held if p not in partitions)
+        for partition in partitions:
+            self._offsets.pop(partition, None)
         try:
             async with asyncio.timeout(_COMMIT_S):
-                return await self.commit()
+                return await self._commit(due)
         except TimeoutError:
             return False
 
@@ -128,23 +128,5 @@ class Ledger:
         if standing is None:
             return None
         text = encode(standing)
-        self._widen(partition, len(text))
+        self._sizes[partition] = len(text)
         return standing.base, text
-
-    def _widen(self, partition: int, size: int) -> None:
-        """Backpressure before the map would overflow: what waits is finished first."""
-        if size > ROOMY:
-            self._hold(self._wide, partition)
-        elif size <= ROOMY // 2:
-            self._free(self._wide, partition)
-
-    def _hold(self, why: set[int], partition: int) -> None:
-        if partition not in why:
-            why.add(partition)
-            self._consumer.pause([partition])
-
-    def _free(self, why: set[int], partition: int) -> None:
-        if partition in why:
-            why.discard(partition)
-            if not self._paused and partition not in self._wide | self._crowded:
-                self._consumer.resume([partition])

@@ -43,6 +43,7 @@ _REVIEW_S = 1.0  # how often it looks for what time alone has changed
 _HOLD_S = 1.0  # full for longer than this: pause, which throws prefetched records away
 _LINGER_S = 0.5  # calls that end so soon after SIGTERM are committed rather than handed over
 _FLUSH_S = 1.0
+_TROUBLED = 5  # fewer failures in a row say nothing
 
 
 class Runtime:
@@ -98,7 +99,6 @@ class Runtime:
         self._allowed: int | None = None  # how many more tasks may be started in this second; None is no limit
         self._lease_s = settings.session_timeout_ms / 1000
         self._cancelled: dict[str, None] = {}
-        self._paused = False  # because the window is full
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
         self._grace = settings.grace_seconds
@@ -133,7 +133,7 @@ class Runtime:
             commit_failures=self._tenure.ledger.refused,
             mean_millis=counts.mean_millis,
             queued_by_class=self._queue.by_class,
-            paused=self._tenure.ledger.partitions if self._paused or self._limit else self._tenure.ledger.paused,
+            paused=self._tenure.ledger.partitions if self._limit else self._tenure.ledger.paused,
         )
 
     def cancel(self, request_id: str) -> None:
@@ -202,12 +202,12 @@ class Runtime:
         """Out of the group in good order; what still runs then is told to whoever goes on with the partitions."""
         if self._left:
             return
-        self.draining = self._left = True
+        self.draining = self._left = self._tenure.leaving = True
         await _end([polls])
         self._queue.forget(self._tenure.ledger.partitions)
         try:
             await self._drain(_LINGER_S)
-            await self._tenure.leave()
+            await self._tenure.revoked(self._tenure.ledger.partitions)
         finally:
             await self._consumer.close()
 
@@ -221,26 +221,13 @@ class Runtime:
     async def _polls(self) -> None:
         await self._consumer.start(self._on_assigned, self._tenure.revoked)
         while True:
-            if not self._queue.has_room:
-                await self._wait_for_room()
-                continue
-            room = min(_POLL_RECORDS, self._queue.free)
-            for raw in await self._consumer.poll(room, _POLL_MS):
+            # Full: it goes on polling, paused, so that the group does not take this member for dead.
+            full = not (self._queue.has_room or await self._queue.room_within(_HOLD_S))
+            self._tenure.ledger.choose(self._queue.by_partition, self._queue.window, full=full)
+            room, wait_ms = (1, 0) if full else (min(_POLL_RECORDS, self._queue.free), _POLL_MS)
+            for raw in await self._consumer.poll(room, wait_ms):
                 self._take(raw)
-            self._tenure.ledger.level(self._queue.by_partition, self._queue.window)
             self._start_ready()
-
-    async def _wait_for_room(self) -> None:
-        """Backpressure. Goes on polling, paused, so that the group does not take this member for dead."""
-        if await self._queue.room_within(_HOLD_S):
-            return
-        self._paused = True
-        self._tenure.ledger.pause()
-        while not await self._queue.room_within(_HOLD_S):
-            for raw in await self._consumer.poll(1, 0):
-                self._take(raw)
-        self._paused = False
-        self._tenure.ledger.resume()
 
     def _take(self, raw: Raw) -> None:
         offsets = self._tenure.ledger.get(raw.partition)
@@ -278,6 +265,8 @@ class Runtime:
             return
         now = self._clock()
         while len(self._running) < self._concurrency and self._allowed != 0 and not self.draining:
+            if self._desk.counts.troubled_in_a_row >= max(self._concurrency, _TROUBLED):
+                break  # until the next review, which decides how many it may start
             if (job := self._queue.pop(now)) is None:
                 break
             self._launch(job, now)
@@ -339,7 +328,7 @@ class Runtime:
                 anyway=time.monotonic() > self._tenure.ledger.confirmed + self._lease_s / 2
             ):
                 metrics.COMMIT_FAILURES.labels(self.specialty).inc()
-            elif self._stale:
+            elif launched and self._stale:
                 self._tenure.dirty.set()  # the answer is so old that others may have begun these meanwhile: ask again
             else:
                 for job in launched:
@@ -347,8 +336,8 @@ class Runtime:
                         self._begin(job)
             if stale:
                 self._start_ready()
-            if self._running:
-                await asyncio.sleep(_TICK_S)
+            if self._running or self._tenure.dirty.is_set():
+                await asyncio.sleep(_TICK_S)  # with nothing to commit, nothing above has yielded to the event loop
 
     async def _reviews(self) -> None:
         """What time alone changes: markers move an idle position, deadlines pass, other workers fall silent."""
@@ -358,7 +347,7 @@ class Runtime:
             await asyncio.sleep(_REVIEW_S)
             fine, troubled = counts.completed - seen[0], counts.troubled - seen[1]
             self._limit = allowance(self._limit, fine=fine, troubled=troubled, most=self._concurrency)
-            self._allowed = self._limit
+            self._allowed, counts.troubled_in_a_row = self._limit, 0
             self._meters.in_flight.set(len(self._running))
             self._meters.queued.set(len(self._queue))
             await self._tenure.ledger.note_positions()

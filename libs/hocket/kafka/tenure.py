@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 
 from hocket.core.donemap import Flight
 from hocket.core.handover import Fate
@@ -47,9 +47,8 @@ class Tenure:
         self._barrier: asyncio.Task[None] | None = None
         self._inherited: dict[int, dict[int, Flight]] = {}  # by partition and offset, as the done-maps tell
         self._ended_lately: dict[Place, int] = {}  # their timestamps
-        self._moving = False
-        self._handing_over = asyncio.Lock()
-        self._left = False
+        self._handing_over = asyncio.Lock()  # a rebalance may come while it leaves
+        self.leaving = False  # an assignment means nothing any more
 
     @property
     def settled(self) -> bool:
@@ -81,10 +80,9 @@ class Tenure:
     def done(self, job: Job) -> None:
         """Its outcome is safe: to be committed, or, when the partition is away, to be told to its new owner."""
         remember(self._ended_lately, job.place, job.raw.timestamp)
-        away = self._is_away(job)
-        if self._moving or away:
+        if self._is_away(job):
             self.words.done(*job.place)
-        if not away:
+        else:
             job.offsets.done(job.raw.offset)
             self.dirty.set()
 
@@ -93,9 +91,9 @@ class Tenure:
         return [job.place for job in self._running.values() if self._is_away(job)]
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """A new assignment; nothing of it is delivered before the barrier falls. After `leave` it means nothing: should
-        it begin, nobody would be told of its end, and its calls would count as a dead worker's."""
-        if self._left:
+        """A new assignment; nothing of it is delivered before the barrier falls. One that comes to a process on its way
+        out must not begin: nobody would be told of its end, and its calls would count as a dead worker's."""
+        if self.leaving:
             return
         self.ledger.assigned(partitions)
         self.words.begin()
@@ -104,34 +102,21 @@ class Tenure:
         self._barrier = asyncio.create_task(self._open())
         self._barrier.add_done_callback(self._opened)
 
-    async def leave(self) -> None:
-        """Gives up all that is held, for good; the consumer may be closed then."""
-        self._left = True
-        await self.revoked(self.ledger.partitions)
-
     async def revoked(self, partitions: Collection[int]) -> None:
         """What waits is given up; what runs goes on, and the new owner is told of it before it can be one."""
-        async with self._handing_over:  # a rebalance may come while it leaves
-            await self._hand_over(partitions)
-
-    async def _hand_over(self, partitions: Collection[int]) -> None:
         self._queue.forget(partitions)
         for job in [job for job in self._running.values() if job.run is None]:
             del self._running[job.ident]
             self._queue.ended(job)
         if self._barrier is not None:
             self._barrier.cancel()
-        self._moving = True
-        self.words.end()
-        try:
-            if not await self.ledger.commit_briefly():
+        async with self._handing_over:
+            self.words.end()
+            if not await self.ledger.give_up(partitions):
                 for partition, offset in self._ended_lately:
                     if partition in partitions:
                         self.words.done(partition, offset)
-        finally:
-            self.ledger.lost(partitions)
-            self._moving = False
-        await self.words.tell(self.away())
+            await self.words.tell(self.away())
 
     async def _open(self) -> None:
         """The barrier: nothing of a partition runs before its committed offset and done-map are read, and what other
@@ -141,26 +126,11 @@ class Tenure:
         if any(found is None or self.words.claims.died(found.holder) for found in maps.values()):
             self.careful = self.cautious
         self.ledger.opened(maps)
-        for partition, found in maps.items():
-            self._adopt(partition, found.open if found else ())
         self.dirty.set()
 
     def _opened(self, barrier: asyncio.Task[None]) -> None:
         if not barrier.cancelled() and (error := barrier.exception()) is not None:
             self._on_broken(error)
-
-    def _adopt(self, partition: int, unfinished: Iterable[int]) -> None:
-        """What this process runs, or has just ended, counts for the new assignment even if it is draining and so will
-        not be delivered it again."""
-        offsets = self.ledger.get(partition)
-        mine = {job.raw.offset: job for job in self._running.values() if job.raw.partition == partition}
-        if offsets is None:
-            return
-        for offset in unfinished:
-            if offset in mine:
-                mine[offset].offsets = offsets
-            elif (partition, offset) in self._ended_lately:
-                offsets.done(offset)
 
     def _flights(self) -> dict[int, dict[int, Flight]]:
         found = {p: dict(flights) for p, flights in self._inherited.items()}

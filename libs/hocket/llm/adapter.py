@@ -88,10 +88,10 @@ class Adapter(ABC):
         except sdk.APIError as e:
             if on_text is not None and e.body is not None:
                 raise errors.from_stream(engine, e.body, secrets=self._secrets) from e
-            raise ModelError("malformed", f"{engine}: unreadable answer: {self._said(e)}", spent=True) from e
+            raise self._unreadable(engine, e) from e
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             # What a broken answer makes an SDK stumble over.
-            raise ModelError("malformed", f"{engine}: unreadable answer: {self._said(e)}", spent=True) from e
+            raise self._unreadable(engine, e) from e
 
     async def _streamed(
         self, engine: str, client: Any, call: ModelCall, on_text: OnText, seconds: float
@@ -143,6 +143,10 @@ class Adapter(ABC):
         return errors.from_status(
             engine, e.status_code, e.body, e.response.headers, now_ms=self._now_ms(), secrets=self._secrets
         )
+
+    def _unreadable(self, engine: str, e: Exception) -> ModelError:
+        """What came is no answer of the API: something on the way broke it. A retry can mend that, the model cannot."""
+        return ModelError("unavailable", f"{engine}: unreadable answer: {self._said(e)}", spent=True)
 
     def _said(self, e: Exception) -> str:
         cause = e.__cause__ or e

@@ -11,7 +11,7 @@ from hocket.core import hedge
 from hocket.core.breaker import Ending
 from hocket.llm.base import ModelCall, ModelError, ModelReply, OnText
 from hocket.llm.catalogue import Entry
-from hocket.llm.gate import Bound, Gate, bound_of, estimate_of, nothing_of, within
+from hocket.llm.gate import Bound, Gate, estimate_of, frame_of, nothing_of
 from hocket.llm.models import Models
 from hocket.llm.wire import MAX_CALL_MS
 from hocket.runtime import metrics
@@ -62,8 +62,8 @@ class Dial:
         good one, which the caller judges. A call that is cancelled is settled at its bound."""
         engine, vitals = entry.engine, self.models.vitals
         await self._ready(entry)
-        call = within(entry, call, self.gate.left_usd(), at_ms=self.now_ms())
-        bound = bound_of(entry, call, at_ms=self.now_ms())
+        call = self.models.within(entry, call, self.gate.left_usd(), self.now_ms())
+        bound = self.models.bound(entry, call, self.now_ms())
         await self._entered(entry, bound)
         started = self.now_ms()
         if not vitals.admits(engine, started):  # the gate may have let us wait
@@ -86,6 +86,7 @@ class Dial:
             raise
         vitals.end(engine, "succeeded", era=era, now_ms=self.now_ms())
         vitals.took(engine, self.now_ms() - started)
+        vitals.billed(engine, frame_of(call), reply.usage.input_tokens)
         self._settle(bound, reply.usage)
         metrics.CALLS.labels(engine, "completed").inc()
         return reply, started

@@ -6,17 +6,20 @@ Budgets and rate limits stand behind it (hocket.llm.purse). The gate here lets e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import blake2b
 from typing import Protocol
 
 from hocket.contracts.records import Usage
 from hocket.core.tokens import most_tokens
+from hocket.llm import render
 from hocket.llm.base import ModelCall
 from hocket.llm.catalogue import Entry
 from hocket.llm.prices import Tokens, cost_usd, usage_of
 
 _FRAME_TOKENS = 1_024
 """Around system, prompt and tool: roles, marks, and what providers add to make a model call tools."""
-LEAST_PART = 0.25
+LEAST_PART = 0.15
 """Of a specialty's output limit that a call may be lowered to when the money is short."""
 _IMAGE_TOKENS = 8_192
 """No picture that the workers send (4 MB at most) counts more at either provider."""
@@ -64,16 +67,23 @@ class OpenGate:
         """Nothing was set aside."""
 
 
-def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
-    """The most that the call can use at this model; hocket.core.tokens says how text is counted."""
-    texts = (call.system, call.prompt, str(call.tool_schema), call.tool_name, call.tool_description)
-    sent = sum(most_tokens(text, entry.chars_per_token) for text in texts)
+def bound_of(entry: Entry, call: ModelCall, *, at_ms: int, seen: int | None = None) -> Bound:
+    """The most that the call can use at this model; hocket.core.tokens says how text is counted.
+
+    `seen` is the fewest input tokens that a call with the same frame (system and tool) was ever billed by this model:
+    the frame cannot have more.
+    """
+    count = partial(most_tokens, chars_per_token=entry.chars_per_token)
+    texts = (call.system, str(call.tool_schema), call.tool_name, call.tool_description)
+    frame = sum(map(count, texts)) + _FRAME_TOKENS
+    frame = frame if seen is None else min(frame, seen)
     tokens = Tokens(
-        input=sent + _FRAME_TOKENS + _IMAGE_TOKENS * len(call.images),
+        input=frame + count(call.prompt) + _IMAGE_TOKENS * len(call.images),
         output=min(entry.output_limit, call.max_output_tokens + entry.thinking_tokens),
     )
-    # Writing to the provider's cache may cost more than plain input.
-    dearest = Tokens(input=tokens.input, cache_writes=tokens.input, output=tokens.output)
+    # Writing to the provider's cache may cost more than plain input. Only the frame is marked for it; a provider that
+    # caches by itself asks no more for it.
+    dearest = Tokens(input=tokens.input, cache_writes=frame, output=tokens.output)
     prices = [cost_usd(entry, t, at_ms=at_ms) for t in (tokens, dearest)]
     known = [p for p in prices if p is not None]
     return Bound(
@@ -86,22 +96,35 @@ def bound_of(entry: Entry, call: ModelCall, *, at_ms: int) -> Bound:
     )
 
 
-def within(entry: Entry, call: ModelCall, left_usd: float | None, *, at_ms: int) -> ModelCall:
-    """The call with its output limit lowered to what is left, down to LEAST_PART of it; unchanged if that is not enough
-    (or not needed). Most replies stay far below their limit, and a reply that is cut counts as a failed one."""
+def frame_of(call: ModelCall) -> str:
+    """Names what is the same in all calls of a specialty: what the model is sent beside the prompt and pictures."""
+    parts = (call.system, call.tool_name, call.tool_description, str(call.tool_schema))
+    return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def within(entry: Entry, call: ModelCall, left_usd: float | None, *, at_ms: int, seen: int | None = None) -> ModelCall:
+    """The call with its output limit lowered to what is left, down to LEAST_PART of it, and the model told so; or
+    unchanged if that is not enough (or not needed). A reply that is cut all the same counts as a failed one."""
     if left_usd is None:
         return call
-    full = bound_of(entry, call, at_ms=at_ms).cost_usd
+
+    def most(asked: ModelCall) -> float | None:
+        return bound_of(entry, asked, at_ms=at_ms, seen=seen).cost_usd
+
+    full, short = most(call), _lowered(call, int(call.max_output_tokens * LEAST_PART))
     if full is None or full <= left_usd:
         return call
-    short = replace(call, max_output_tokens=int(call.max_output_tokens * LEAST_PART))
-    least = bound_of(entry, short, at_ms=at_ms).cost_usd
+    least = most(short)
     if least is None or least >= left_usd or least >= full:
         return call
     more = (left_usd - least) / (full - least) * (call.max_output_tokens - short.max_output_tokens)
-    fitted = replace(call, max_output_tokens=short.max_output_tokens + int(more))
-    most = bound_of(entry, fitted, at_ms=at_ms).cost_usd
-    return fitted if most is not None and most <= left_usd else short
+    fitted = _lowered(call, short.max_output_tokens + int(more))
+    cost = most(fitted)
+    return fitted if cost is not None and cost <= left_usd else short
+
+
+def _lowered(call: ModelCall, tokens: int) -> ModelCall:
+    return replace(call, max_output_tokens=tokens, prompt=render.short(call.prompt, tokens))
 
 
 def estimate_of(entry: Entry, bound: Bound, *, started_ms: int, ended_ms: int) -> Usage:

@@ -14,7 +14,7 @@ from hocket.llm.anthropic import BASE_URL as ANTHROPIC_URL
 from hocket.llm.anthropic import Anthropic
 from hocket.llm.base import ModelCall, ModelReply, OnText, Provider
 from hocket.llm.catalogue import CatalogueError, Entry, load_catalogue, priced
-from hocket.llm.gate import bound_of, within
+from hocket.llm.gate import Bound, bound_of, frame_of, within
 from hocket.llm.limits import Rates, limits_of
 from hocket.llm.openai import BASE_URL as OPENAI_URL
 from hocket.llm.openai import OpenAI
@@ -93,7 +93,7 @@ class Models:
         return tuple(self._candidate(e, now_ms, call, left_usd) for e in self.choices(alias))
 
     def _candidate(self, entry: Entry, now_ms: int, call: ModelCall | None, left_usd: float | None) -> Candidate:
-        call = within(entry, call, left_usd, at_ms=now_ms) if call is not None else None
+        bound = self.bound(entry, self.within(entry, call, left_usd, now_ms), now_ms) if call is not None else None
         pace = self.vitals.pace(entry.engine)
         known = pace.count >= KNOWN
         return Candidate(
@@ -103,8 +103,16 @@ class Models:
             typical_ms=(pace.quantile(0.5) if known else None) or entry.latency_ms,
             fast_ms=pace.quantile(0.1) if known else None,
             free_at_ms=self.vitals.free_at(entry.engine, now_ms),
-            cost_usd=bound_of(entry, call, at_ms=now_ms).cost_usd if call is not None else None,
+            cost_usd=bound.cost_usd if bound is not None else None,
         )
+
+    def bound(self, entry: Entry, call: ModelCall, now_ms: int) -> Bound:
+        """The most that the call can use, by what earlier ones with the same frame used; see gate.bound_of."""
+        return bound_of(entry, call, at_ms=now_ms, seen=self.vitals.seen(entry.engine, frame_of(call)))
+
+    def within(self, entry: Entry, call: ModelCall, left_usd: float | None, now_ms: int) -> ModelCall:
+        """The call with its output limit lowered to what is left; see gate.within."""
+        return within(entry, call, left_usd, at_ms=now_ms, seen=self.vitals.seen(entry.engine, frame_of(call)))
 
     def resolve(self, alias: str) -> tuple[Provider, str] | None:
         """Provider and model id for an alias, or None when no provider with a key has one."""

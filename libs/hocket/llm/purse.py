@@ -33,6 +33,8 @@ class Purse:
     def __init__(self, budget_usd: float | None, rate: Rate | None = None) -> None:
         self._budget, self._rate = budget_usd, rate
         self.spent_usd = 0.0
+        self.paid: list[Usage] = []
+        """What calls have used, in the order in which they ended: known also of a task that was ended from outside."""
         self._reserved: dict[int, float] = {}
 
     @property
@@ -76,5 +78,7 @@ class Purse:
             self.spent_usd += cost
             if cost > reserved + _DUST_USD:
                 metrics.BOUND_EXCEEDED.labels(bound.engine).inc()
+        if usage.cost_usd != 0.0 or usage.input_tokens or usage.output_tokens:
+            self.paid.append(usage)
         if self._rate is not None:
             self._rate.used(bound, usage)

@@ -72,3 +72,8 @@ def repair(prompt: str, reply: Mapping[str, Any] | None, faults: Sequence[str]) 
     said = "" if reply is None else f"You already replied with:\n{_json(reply)}\n\n"
     wrong = "\n".join(f"- {f}" for f in faults)
     return f"{prompt}\n\n{said}Your last reply cannot be used:\n{wrong}\n\nReply again, complete and mended."
+
+
+def short(prompt: str, tokens: int) -> str:
+    """The prompt for a call whose output limit was lowered: a reply that goes beyond it is lost."""
+    return f"{prompt}\n\nAt most {tokens} tokens of your reply can be paid, a word has about 1.5: keep well below that."

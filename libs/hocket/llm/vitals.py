@@ -14,6 +14,8 @@ from hocket.runtime import metrics, tracing
 log = structlog.get_logger(__name__)
 HALF_LIFE = 50
 """Calls after which what was learned weighs half: a provider that slows down is believed within a minute or so."""
+MAX_FRAMES = 1_000
+"""Frames of calls (models times specialties and their versions) whose size is remembered."""
 _LEVEL = {"closed": 0, "half_open": 1, "open": 2}
 
 
@@ -24,6 +26,7 @@ class Vitals:
     rules: Rules = field(default_factory=Rules)
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)
+    _frames: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def breaker(self, engine: str) -> Breaker:
         """The model's breaker as it stands."""
@@ -55,6 +58,16 @@ class Vitals:
         """Notes the duration of a call that ended by itself."""
         self.pace(engine).note(millis)
         metrics.CALL_SECONDS.labels(engine).observe(millis / 1000, tracing.exemplar())
+
+    def seen(self, engine: str, frame: str) -> int | None:
+        """The fewest input tokens that the model billed for a call with this frame; None before the first one."""
+        return self._frames.get((engine, frame))
+
+    def billed(self, engine: str, frame: str, input_tokens: int) -> None:
+        """Notes the input tokens of a call that ended well, all of them: cached ones too."""
+        key = (engine, frame)
+        if input_tokens > 0 and (key in self._frames or len(self._frames) < MAX_FRAMES):
+            self._frames[key] = min(input_tokens, self._frames.get(key, input_tokens))
 
     def _set(self, engine: str, after: Breaker) -> None:
         before = self.breaker(engine)

@@ -39,6 +39,11 @@ class Health:
         """From now on readiness (with `live`: liveness) needs this check, too."""
         (self._live if live else self._ready)[name] = check
 
+    @property
+    def begun(self) -> bool:
+        """Whether the process has said what its readiness depends on."""
+        return bool(self._ready)
+
     def answer(self, method: str, path: str, accept: str = "") -> tuple[int, str, bytes]:
         """Status, content type and body for a request. Metrics have exemplars for who accepts OpenMetrics."""
         if method != "GET":

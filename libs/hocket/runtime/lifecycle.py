@@ -7,7 +7,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 
 _COLLECT_EVERY = 20_000  # new objects that are not freed yet; Python's default is 700
 
-Serve = Callable[[Settings, asyncio.Event, Health], Awaitable[None]]
-"""Serves until the event is set, and adds its checks to the health."""
+Serve = Callable[[Settings, asyncio.Event, Health], Coroutine[Any, Any, None]]
+"""Serves until the event is set. Adds its checks to the health once it has begun: before, a stop just cuts it off."""
 
 
 def run_service(name: str, serve: Serve) -> None:
@@ -70,7 +71,8 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as e:
         for fault in e.errors():
-            sys.stderr.write(f"HOCKET_{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}\n")
+            name = f"HOCKET_{'.'.join(map(str, fault['loc'])).upper()}: " if fault["loc"] else ""  # several together
+            sys.stderr.write(f"{name}{fault['msg']}\n")
         sys.exit(2)
 
 
@@ -88,4 +90,21 @@ async def _serve(settings: Settings, serve: Serve) -> None:
     async with serving(settings, health) as url:
         if url:
             log.info("health and metrics at %s", url)
-        await serve(settings, stop, health)
+        await _until_told(serve(settings, stop, health), stop, health)
+
+
+async def _until_told(serving_it: Coroutine[Any, Any, None], stop: asyncio.Event, health: Health) -> None:
+    """Serves to the end. Told to stop before it has begun (it waits for a broker, say), it is cut off."""
+    work = asyncio.create_task(serving_it)
+    told = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done() and not health.begun:
+            log.info("stopped before it had begun")
+            work.cancel()
+            await asyncio.wait({work})
+        if not work.cancelled():
+            await work
+    finally:
+        told.cancel()
+        work.cancel()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -32,12 +32,17 @@ class Settings(BaseSettings):
     replication: int = Field(default=-1, description="Replication factor of created topics; -1 is the broker's default")
 
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "SCRAM-SHA-512"
+    sasl_username: str | None = Field(default=None, description="User name; with OAUTHBEARER the client id")
+    sasl_password: SecretStr | None = Field(default=None, description="Password; with OAUTHBEARER the client secret")
+    sasl_token_url: str | None = Field(
+        default=None, description="Where OAUTHBEARER gets its tokens (OAuth 2.0, client credentials)"
+    )
+    sasl_scope: str | None = Field(default=None, description="Scope that OAUTHBEARER asks for, if the issuer wants one")
+    ssl_cafile: Path | None = Field(default=None, description="PEM file of the brokers' CAs; default: the system's")
+    ssl_certfile: Path | None = Field(default=None, description="Client certificate for mTLS, PEM")
+    ssl_keyfile: Path | None = Field(default=None, description="Its private key, PEM")
+    ssl_key_password: SecretStr | None = Field(default=None, description="Password of the private key, if it has one")
 
     registry_url: str | None = Field(
         default=None, description="Schema registry; without one, single-object encoding is used"
@@ -100,6 +105,10 @@ class Settings(BaseSettings):
     lag_metrics: tuple[Literal["kafka_exporter", "kafka_lag_exporter"], ...] = Field(
         default=(), description="Also publish lag under the names of these exporters, for dashboards that expect them"
     )
+    monitor_token: SecretStr | None = Field(
+        default=None,
+        description="Asked of whoever opens the monitor's page; without one, it is open to all who reach it",
+    )
     cluster_name: str = Field(default="kafka", description="The cluster_name of kafka_lag_exporter's metrics")
 
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -117,6 +126,19 @@ class Settings(BaseSettings):
         if "." in value:
             raise ValueError("no dots: Kafka's metrics cannot tell them from _")
         return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """Half a login would fail at the broker with words that nobody understands."""
+        if self.security_protocol.startswith("SASL"):
+            wanted = {"sasl_username": self.sasl_username, "sasl_password": self.sasl_password}
+            if self.sasl_mechanism == "OAUTHBEARER":
+                wanted["sasl_token_url"] = self.sasl_token_url
+            if missing := [f"HOCKET_{n.upper()}" for n, value in wanted.items() if not value]:
+                raise ValueError(f"HOCKET_SASL_MECHANISM={self.sasl_mechanism} needs {' and '.join(missing)}")
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError("HOCKET_SSL_CERTFILE and HOCKET_SSL_KEYFILE go together")
+        return self
 
     def group(self, role: str) -> str:
         """Consumer group of a role, such as `worker-extraction`."""

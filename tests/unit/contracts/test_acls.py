@@ -60,7 +60,7 @@ def test_the_monitor_sees_every_group_and_writes_only_its_own_tables() -> None:
     assert having("monitor", "Describe", "group") == {
         "p-hocket-aggregator", "p-hocket-planner", "p-hocket-worker-code", "p-hocket-worker-extraction",
     }  # fmt: skip
-    shown = {"p-heartbeats", "p-answers", "p-dead-letters", "p-hocket-monitor-*"}
+    shown = {"p-heartbeats", "p-answers", "p-dead-letters", "p-progress", "p-hocket-monitor-*"}
     aged = {f"p-{n}" for n in ("requests", "plans", "results", "control", "accounts", "grants", "wakeups")}
     tasks = {"p-tasks-planning", "p-tasks-code", "p-tasks-extraction"}
     assert having("monitor", "Read") == shown | aged | tasks

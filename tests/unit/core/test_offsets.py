@@ -130,17 +130,6 @@ def test_what_is_not_delivered_yet_stays_in_the_map():
     assert tracker.committable() == 6
 
 
-def test_an_open_offset_may_end_before_it_is_delivered_again():
-    tracker = Offsets(DoneMap(base=3, top=8, open={3: None, 6: None}))
-    tracker.done(6)
-    tracker.done(3)
-    assert tracker.committable() == 8
-    assert not tracker.received(3)
-    assert not tracker.received(6)
-    with pytest.raises(ValueError, match="never delivered"):
-        tracker.done(8)
-
-
 def test_before_anything_is_known_nothing_stands():
     assert Offsets().standing({}) is None
 

@@ -174,12 +174,12 @@ def test_memory_is_bounded_when_one_old_task_is_stuck():
             schedule.push(number, ticket(priority=9, received_ms=number, deadline_ms=NEVER - number))
             if schedule.full:
                 schedule.pop(number)
-            assert len(schedule._ages) <= 2 * len(schedule) + 64
+            assert sum(len(c.ages) for c in schedule._classes) <= 2 * len(schedule) + 10 * 10
             assert sum(len(lane.tasks) for c in schedule._classes for lane in c.lanes.values()) <= 2 * 50 + 16
 
 
 def test_a_task_starts_within_its_bound_whatever_arrives():
-    """The oldest of n gets the next start out of turn once it is old, so it waits n * AGED_EVERY starts at most."""
+    """The oldest of n gets every other start out of turn once it is old: it waits 2 n * AGED_EVERY starts at most."""
     schedule = Schedule(capacity=30, ageing_ms=1000)
     for number in range(10):
         schedule.push(("low", number), ticket(priority=0, tenant="slow", received_ms=number))
@@ -264,8 +264,9 @@ def test_at_fourfold_overload_the_highest_class_waits_a_tenth_and_the_lowest_goe
     if bounded:  # once the window is full of low classes, what comes in goes out, class 0 too
         assert len(waits[0]) >= 0.01 * count
         assert p95(waits[9]) <= p95(waits[0]) / 10
-    else:  # 23 seconds: too short for ageing
+    else:  # 23 seconds, in which what is left of the servers is far from reaching the lowest class
         assert p95(waits[9]) <= 1000
+        assert len(waits[0]) >= count / AGED_EVERY / 3
 
 
 def test_in_a_long_burst_the_lowest_class_progresses_by_ageing_alone():
@@ -332,6 +333,7 @@ class Naive:
     virtual: Counter = field(default_factory=Counter)
     seq: int = 0
     in_turn: int = 0
+    lowest: bool = True
 
     def of(self, priority, tenant=None):
         return [t for t in self.tasks if t[2].priority == priority and tenant in (None, t[2].tenant)]
@@ -348,9 +350,12 @@ class Naive:
         if not self.tasks:
             return None
         self.in_turn += 1
-        task = min(self.tasks, key=lambda t: (t[2].received_ms, t[0]))
-        if self.in_turn >= AGED_EVERY and now_ms - task[2].received_ms >= self.ageing_ms:
-            self.in_turn = 0
+        aged = [t for t in self.tasks if now_ms - t[2].received_ms >= self.ageing_ms]
+        if self.in_turn >= AGED_EVERY and aged:
+            bottom = min(t[2].priority for t in aged)
+            mine = [t for t in aged if not self.lowest or t[2].priority == bottom]
+            task = min(mine, key=lambda t: (t[2].received_ms, t[0]))
+            self.in_turn, self.lowest = 0, not self.lowest
         else:
             top = max(t[2].priority for t in self.tasks)
             tenant = min((self.tenants[top, t[2].tenant], t[2].tenant) for t in self.of(top))[1]

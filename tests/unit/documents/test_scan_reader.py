@@ -89,3 +89,9 @@ def test_the_real_process_says_what_the_client_must_change():
         one.read(page("no picture"))
     assert one.pid is not None
     one.close()
+
+
+def test_where_ocr_is_not_installed_a_scan_is_refused_with_what_to_do(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(BadInput, match=r"page\.png is a scan, and this worker cannot read scans.*extra `ocr`"):
+        ScanReader().read(page())

@@ -318,17 +318,19 @@ async def test_hedging_is_off_unless_it_is_asked_for() -> None:
 
 
 class Replying(ScriptedProvider):
-    """Gives its replies in turn, each after a while."""
+    """Gives its replies in turn: the first after so many seconds, later ones after `then`."""
 
-    def __init__(self, name: str, seconds: float, *replies: Any) -> None:
+    def __init__(self, name: str, seconds: float, *replies: Any, then: float | None = None) -> None:
         super().__init__(name, in_turn(*replies))
         self.seconds = seconds
+        self.then = seconds if then is None else then
 
     async def call(self, call: ModelCall, on_text: Any = None) -> Any:
         if on_text is not None:
             on_text("")
             on_text(f"{self.name} ")
-        await asyncio.sleep(self.seconds)
+        seconds, self.seconds = self.seconds, self.then
+        await asyncio.sleep(seconds)
         return await super().call(call)
 
 
@@ -342,7 +344,7 @@ def racing(*providers: ScriptedProvider, told: list[str] | None = None, **tuning
 
 
 async def test_a_rejected_reply_is_repaired_while_another_model_of_the_rung_is_asked() -> None:
-    first, other = Replying("anthropic", 0.05, {}, {}), Replying("openai", 0.01, GOOD)
+    first, other = Replying("anthropic", 0, {}, {}, then=9), Replying("openai", 0.01, GOOD)
     asker = racing(first, other)
     found = await asker.climb(["small", "middle"], CALL, check)
     assert isinstance(found, Found)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hocket.contracts.records import Usage
-from hocket.llm.base import ModelError
-from hocket.llm.gate import Bound
+from hocket.llm.base import ModelCall, ModelError
+from hocket.llm.catalogue import Entry
+from hocket.llm.gate import LEAST_PART, Bound, bound_of, frame_of, within
 from hocket.llm.purse import Purse
+from hocket.llm.vitals import Vitals
 
 
 def bound(cost: float | None) -> Bound:
@@ -95,3 +100,45 @@ async def test_200_calls_at_once_never_spend_more_than_there_is() -> None:
     await asyncio.gather(*(patient() for _ in range(200)))
     assert 0.9 < real <= 1.0
     assert purse.spent_usd == pytest.approx(real)
+
+
+CALL = ModelCall(
+    model="m",
+    system="System. " * 100,
+    prompt="Prompt.",
+    tool_name="t",
+    tool_description="d",
+    tool_schema={},
+    max_output_tokens=1_000,
+)
+ENTRY = Entry.model_validate(
+    {"provider": "anthropic", "id": "m", "alias": "small", "input_usd": 1.0, "output_usd": 1.0, "cache_write_usd": 1.25}
+)
+
+
+def test_a_frame_that_was_billed_before_is_bounded_by_that() -> None:
+    unknown, known = bound_of(ENTRY, CALL, at_ms=0), bound_of(ENTRY, CALL, at_ms=0, seen=300)
+    assert unknown.input_tokens > 1_500
+    assert known.input_tokens == 300 + len("Prompt.")
+    assert known.cost_usd == pytest.approx((300 * 1.25 + 7 + 1_000) / 1_000_000), "only the frame is written to a cache"
+    assert bound_of(ENTRY, CALL, at_ms=0, seen=100_000) == unknown
+
+
+def test_what_a_frame_was_billed_at_least_is_remembered_by_model() -> None:
+    vitals, frame = Vitals(), frame_of(CALL)
+    assert frame == frame_of(replace(CALL, prompt="Another.", max_output_tokens=1))
+    assert frame != frame_of(replace(CALL, system="Another."))
+    for tokens in (400, 300, 0, 500):
+        vitals.billed("p/m", frame, tokens)
+    assert (vitals.seen("p/m", frame), vitals.seen("p/n", frame)) == (300, None)
+
+
+@given(st.floats(0, 0.01), st.integers(1, 5_000))
+def test_a_lowered_call_keeps_within_what_is_left_and_tells_the_model(left: float, limit: int) -> None:
+    call = replace(CALL, max_output_tokens=limit)
+    found = within(ENTRY, call, left, at_ms=0)
+    if found != call:
+        assert int(limit * LEAST_PART) <= found.max_output_tokens < limit
+        assert f"At most {found.max_output_tokens} tokens" in found.prompt
+        cost = bound_of(ENTRY, found, at_ms=0).cost_usd
+        assert cost is not None and cost <= left

@@ -17,7 +17,7 @@ async def serve(settings, stop, health):
 
 run_service("test", serve)
 """
-WAITS = 'print("up", flush=True); await stop.wait(); print("drained", flush=True)'
+WAITS = 'health.add("up", lambda: True); print("up", flush=True); await stop.wait(); print("drained", flush=True)'
 
 
 def start(body: str, tmp_path: Path, **env: str) -> subprocess.Popen[str]:
@@ -41,8 +41,18 @@ def test_sigterm_lets_it_drain_and_ends_with_0(tmp_path):
     assert (out, process.returncode) == ("drained\n", 0)
 
 
+def test_what_still_waits_for_a_broker_is_cut_off(tmp_path):
+    body = 'print("waiting", flush=True); await asyncio.sleep(60)'
+    with start(body, tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path):
-    body = 'print("up", flush=True); await stop.wait(); print("slow", flush=True); await asyncio.sleep(60)'
+    body = WAITS.replace('"drained", flush=True)', '"slow", flush=True); await asyncio.sleep(60)')
     with start(body, tmp_path) as process:
         assert process.stdout is not None
         process.stdout.readline()
