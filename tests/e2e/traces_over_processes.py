@@ -1,4 +1,8 @@
-"""One request's spans from six processes, by a real OTLP receiver: one tree; and with a worker killed in its call."""
+"""One request's spans from six processes, by a real OTLP receiver: one tree; and with a worker killed in its call.
+
+Not in the usual run, for it takes minutes on a busy machine: `make trace-processes`. The tree itself is held by
+tests/simulation/test_trace_world.py.
+"""
 
 from __future__ import annotations
 
