@@ -214,6 +214,7 @@ async def test_an_idle_member_that_never_had_anything_to_commit_does_not_spin():
         runtime._tenure.ledger.confirmed = 0.0
         runtime._tenure.dirty.set()
         await asyncio.sleep(0.05)  # for ever, when nothing yields to the event loop
+        assert runtime.joined
         put(log, "r1")
         await until(lambda: total_committed(log) == 1)
 
