@@ -92,14 +92,14 @@ async def test_requests_through_chaos_are_all_answered(
     """The short form of bench.chaos: the real services, also a planner."""
     chaos = Chaos(3)
     with running_provider(chaos) as provider:
-        found = await run_chaotic(settings, topics_ready, tmp_path, 30, at_once=15, **provider.env())
-    assert len(found.answers) == 30
+        found = await run_chaotic(settings, topics_ready, tmp_path, 20, at_once=10, **provider.env())
+    assert len(found.answers) == 20
     assert found.dishonest == []
     by_task = Counter(task_of(c.request) for c in provider.log)
     assert {"Draft it.", "Better it.", "Decompose the request into tasks."} < {what for _, what in by_task}
     assert max(by_task.values()) <= 12
     assert len(provider.log) < 2 * len(by_task), "a storm would be more"
-    assert sum(chaos.injected.values()) > 10
+    assert sum(chaos.injected.values()) > 5
     assert early_by_log(provider.log) == []
     assert found.early == []
 
