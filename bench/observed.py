@@ -88,7 +88,7 @@ class Stack:
         self.all = (
             service("a", "services.aggregator", HOCKET_SESSION_TIMEOUT_MS="6000"),
             service("p", "services.planner"),
-            service("m", "services.monitor"),
+            service("m", "services.monitor", HOCKET_SESSION_TIMEOUT_MS="6000"),
             service("w", workers, "--specialty", "extraction", "--specialty", "synthesis"),
             self.frozen,
             self.stopped,

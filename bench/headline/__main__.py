@@ -13,8 +13,9 @@ from concurrent.futures import ProcessPoolExecutor
 import structlog
 
 from bench.headline import report
+from bench.headline.oracle import BenchHooks, warm
 from bench.headline.simulate import Figures, simulate
-from bench.headline.systems import System
+from bench.headline.systems import System, specialties_for
 from bench.headline.wire import on_the_wire
 from bench.headline.workload import KINDS, Asked, workload
 from bench.headline.world import World
@@ -89,6 +90,9 @@ def _figures(
     world: World, systems: Sequence[System], asked: Sequence[Asked], entries: Sequence[Entry]
 ) -> Iterator[Figures]:
     """In as many processes as there are cores, each figure as soon as it is there; virtual time is not disturbed."""
+    # Forked processes know what local engines gave here.
+    steps = {s.case: s for a in asked for s in a.steps}
+    warm(BenchHooks(world, steps, checking=False), specialties_for(FULL), steps.values())
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for one in [pool.submit(_one, world, s, asked, entries) for s in systems]:
             yield one.result()

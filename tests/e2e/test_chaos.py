@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,11 +12,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from hocket.contracts.specialties import Specialty, load_specialty
+from hocket.contracts.topics import Topics
 from hocket.core.work import Work
 from hocket.llm.models import Models
 from hocket.runtime.clock import now_ms
+from hocket.runtime.settings import Settings
 from services.workers.engine import Engines, Outcome
-from tests.support.simulated import Logged, Reply, SimulatedProvider, prompt_of
+from tests.support.chaotic import QUICK, Chaos, early_by_log, early_in, run_chaotic, task_of
+from tests.support.simulated import Reply, SimulatedProvider, running_provider
 
 OUTPUT = '{"type": "record", "name": "Echo", "fields": [{"name": "text", "type": "string"}]}'
 HEAD = 'name = "echo"\npurpose = "Echoes."\ntext = "text"\nmax_output_tokens = 200\n[ladder]\n'
@@ -30,13 +31,6 @@ def run(work):
         return {{"text": "local " + work.text}}
     raise NeedsModel("Needs a model.")
 """
-RETRY_AFTER_S = 1
-QUICK = {
-    "HOCKET_RETRY_MS": "50,200",
-    "HOCKET_BREAKER_OPEN_MS": "200",
-    "HOCKET_STALL_MS": "300",
-    "HOCKET_PATIENCE_MS": "2000",
-}
 
 
 def specialty(folder: Path, rungs: str, local: str | None = None) -> Specialty:
@@ -50,77 +44,32 @@ def specialty(folder: Path, rungs: str, local: str | None = None) -> Specialty:
     return load_specialty(root, builtin=False)
 
 
-def task_of(request: dict[str, Any]) -> str:
-    found = re.search(r"task-\d+", prompt_of(request))
-    assert found is not None
-    return found.group()
+class Echoing(Chaos):
+    """Chaos whose good reply echoes the task."""
 
-
-class Chaos:
-    """Fails one call in five, each time in another way; slow first pieces beside that."""
-
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-
-    def __call__(self, request: dict[str, Any]) -> Reply:
-        good = Reply(data={"text": task_of(request)}, delay_s=self.chance.uniform(0.01, 0.05))
-        if self.chance.random() >= 0.2:
-            return Reply(data=good.data, delay_s=0.3) if self.chance.random() < 0.02 else good
-        wait = {"retry-after": str(RETRY_AFTER_S)}
-        faults = [Reply(data=good.data, fault=f) for f in ("drop", "truncate", "malform", "stall", "error")]
-        errors = [
-            Reply(status=429, code="rate_limit_error", headers=wait),
-            Reply(status=529, code="overloaded_error"),
-            Reply(status=500),
-            Reply(drop=True),
-            Reply(raw="<html>bad gateway</html>"),
-        ]
-        return self.chance.choice(errors + (faults if request.get("stream") else []))
-
-
-def early_by_task(log: list[Logged]) -> list[tuple[Logged, Logged]]:
-    """By the provider's log: calls of a task to a model within the Retry-After that it had been told before."""
-    found = []
-    for refused in (c for c in log if c.status == 429):
-        until = (refused.ended_at or 0.0) + RETRY_AFTER_S
-        for c in log:
-            same = (task_of(c.request), c.api, c.model) == (task_of(refused.request), refused.api, refused.model)
-            if same and refused.started_at < c.started_at < until:
-                found.append((refused, c))
-    return found
-
-
-def early_by_others(outcomes: list[Outcome]) -> list[tuple[Any, Any]]:
-    """By the receipts: calls of any task that were begun within a Retry-After that another one had been told before.
-
-    The provider's log cannot tell them from calls that were on their way when the refusal arrived.
-    """
-    tried = [a for o in outcomes for a in o.attempts if a.engine != "local"]
-    refused = [a for a in tried if a.outcome == "rate_limited"]
-    rest = 1_000 * RETRY_AFTER_S
-    return [
-        (r, a) for r in refused for a in tried if a.engine == r.engine and r.ended_at < a.started_at < r.ended_at + rest
-    ]
+    def good(self, request: dict[str, Any]) -> Any:
+        """See Chaos."""
+        return {"text": task_of(request)[0].strip("-")}
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_every_task_ends_and_no_retry_storm_rises(tmp_path: Path, streamed: bool) -> None:
-    what, chaos, tasks = specialty(tmp_path, '"small", "middle"'), Chaos(7), 300
+    what, chaos, tasks = specialty(tmp_path, '"small", "middle"'), Echoing(7), 300
     async with SimulatedProvider(chaos) as provider:
         engines = Engines(Models.from_env(provider.env() | QUICK), now_ms)
         room = asyncio.Semaphore(30)
 
         async def one(n: int) -> Outcome:
-            work = Work(task_id=f"task-{n}", specialty="echo", instruction=f"Echo task-{n}.", text="x")
+            work = Work(task_id=f"task-{n}", specialty="echo", instruction=f"Echo case-{n}-.", text="x")
             async with room:
                 told = (lambda _: None) if streamed else None
-                return await engines.run(what, work, strategy="fast", deadline_ms=now_ms() + 20_000, on_text=told)
+                return await engines.run(what, work, strategy="fast", deadline_ms=now_ms() + 90_000, on_text=told)
 
         outcomes = await asyncio.gather(*(one(n) for n in range(tasks)))
         await engines.close()
     for n, outcome in enumerate(outcomes):
         if outcome.error is None:
-            assert outcome.output == {"text": f"task-{n}"}
+            assert outcome.output == {"text": f"case-{n}"}
         else:
             assert outcome.error.message, "a failure says why"
             assert outcome.attempts
@@ -131,8 +80,28 @@ async def test_every_task_ends_and_no_retry_storm_rises(tmp_path: Path, streamed
     assert max(calls.values()) <= 12
     assert len(provider.log) < 2 * tasks, "a storm would be more"
     assert any(c.status == 429 for c in provider.log)
-    assert early_by_task(provider.log) == []
-    assert early_by_others(outcomes) == []
+    assert early_by_log(provider.log) == []
+    assert early_in([a for o in outcomes for a in o.attempts]) == []
+
+
+@pytest.mark.kafka
+@pytest.mark.e2e
+async def test_requests_through_chaos_are_all_answered(
+    settings: Settings, topics_ready: Topics, tmp_path: Path
+) -> None:
+    """The short form of bench.chaos: the real services, also a planner."""
+    chaos = Chaos(3)
+    with running_provider(chaos) as provider:
+        found = await run_chaotic(settings, topics_ready, tmp_path, 20, at_once=10, **provider.env())
+    assert len(found.answers) == 20
+    assert found.dishonest == []
+    by_task = Counter(task_of(c.request) for c in provider.log)
+    assert {"Draft it.", "Better it.", "Decompose the request into tasks."} < {what for _, what in by_task}
+    assert max(by_task.values()) <= 12
+    assert len(provider.log) < 2 * len(by_task), "a storm would be more"
+    assert sum(chaos.injected.values()) > 5
+    assert early_by_log(provider.log) == []
+    assert found.early == []
 
 
 def metric(name: str, **labels: str) -> float:

@@ -43,8 +43,8 @@ RETRY_AFTER_S = 1
 QUICK = {
     "HOCKET_RETRY_MS": "50,200",
     "HOCKET_BREAKER_OPEN_MS": "200",
-    "HOCKET_STALL_MS": "300",
-    "HOCKET_PATIENCE_MS": "2000",
+    "HOCKET_STALL_MS": "1000",
+    "HOCKET_PATIENCE_MS": "10000",
 }
 """Waits that suit a provider which answers in 50 ms."""
 _CASE = re.compile(r"case-\d+-")

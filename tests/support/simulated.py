@@ -16,7 +16,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -159,6 +160,16 @@ class SimulatedProvider:
             if self._log_path is not None:
                 with self._log_path.open("a") as file:
                     file.write(json.dumps(asdict(logged)) + "\n")
+
+
+@contextmanager
+def running_provider(script: Script) -> Iterator[SimulatedProvider]:
+    """A provider in a thread of its own, for the length of the block."""
+    provider = SimulatedProvider(script).start_in_thread()
+    try:
+        yield provider
+    finally:
+        provider.stop_thread()
 
 
 def tool_of(request: dict[str, Any]) -> str:

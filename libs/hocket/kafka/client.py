@@ -81,10 +81,26 @@ def librdkafka_options(settings: Settings) -> dict[str, Any]:
     if settings.security_protocol.startswith("SASL"):
         options["sasl.mechanism"] = settings.sasl_mechanism
         if settings.sasl_mechanism == "OAUTHBEARER":
-            options["oauth_cb"] = Tokens(settings).token
+            options |= _oidc(settings)
         else:
             options["sasl.username"] = settings.sasl_username
             options["sasl.password"] = _secret(settings.sasl_password)
+    return options
+
+
+def _oidc(settings: Settings) -> dict[str, Any]:
+    """librdkafka asks for tokens itself, in a thread of its own: a callback of ours is served only while the client is
+    polled, and a transactional producer must log in before that."""
+    options: dict[str, Any] = {
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.client.id": settings.sasl_username,
+        "sasl.oauthbearer.client.secret": _secret(settings.sasl_password),
+        "sasl.oauthbearer.token.endpoint.url": settings.sasl_token_url,
+    }
+    if settings.sasl_scope:
+        options["sasl.oauthbearer.scope"] = settings.sasl_scope
+    if settings.ssl_cafile:
+        options["https.ca.location"] = str(settings.ssl_cafile)
     return options
 
 

@@ -22,7 +22,7 @@ from hocket.runtime import logs, metrics, tracing
 log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True, slots=True)  # one for each task: frozen ones take three times as long to make
+@dataclass(kw_only=True, slots=True, weakref_slot=True, eq=False)  # frozen ones take three times as long to make
 class Delivery:
     """Where a task came from, and how to tell of it while it runs.
 

@@ -1,7 +1,4 @@
-"""Tokens for SASL/OAUTHBEARER, by OAuth 2.0's client credentials, for both Kafka clients alike.
-
-librdkafka could ask by itself, aiokafka cannot: one way of asking means one set of settings and one place for CAs.
-"""
+"""Tokens for SASL/OAUTHBEARER, by OAuth 2.0's client credentials: for aiokafka, since librdkafka asks by itself."""
 
 from __future__ import annotations
 
@@ -43,11 +40,8 @@ class Tokens:
         self._lock = threading.Lock()
         self._token, self._renew_at, self._ends_at = "", 0.0, 0.0
 
-    def token(self, _config: str = "") -> tuple[str, float]:
-        """A token and when it ends (seconds since the epoch): the form that confluent-kafka's oauth_cb wants.
-
-        Raises TokenError.
-        """
+    def token(self) -> tuple[str, float]:
+        """A token and when it ends (seconds since the epoch). Raises TokenError."""
         with self._lock:
             if self._now() / 1000 >= self._renew_at:
                 self._token, lives = self._ask()

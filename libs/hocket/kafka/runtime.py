@@ -328,7 +328,7 @@ class Runtime:
                 anyway=time.monotonic() > self._tenure.ledger.confirmed + self._lease_s / 2
             ):
                 metrics.COMMIT_FAILURES.labels(self.specialty).inc()
-            elif self._stale and launched:
+            elif launched and self._stale:
                 self._tenure.dirty.set()  # the answer is so old that others may have begun these meanwhile: ask again
             else:
                 for job in launched:
@@ -336,8 +336,8 @@ class Runtime:
                         self._begin(job)
             if stale:
                 self._start_ready()
-            if self._running or self._tenure.dirty.is_set():  # it may be that nothing above waited for anything
-                await asyncio.sleep(_TICK_S)
+            if self._running or self._tenure.dirty.is_set():
+                await asyncio.sleep(_TICK_S)  # with nothing to commit, nothing above has yielded to the event loop
 
     async def _reviews(self) -> None:
         """What time alone changes: markers move an idle position, deadlines pass, other workers fall silent."""

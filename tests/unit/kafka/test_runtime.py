@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -189,6 +190,33 @@ async def test_a_tasks_line_ties_what_was_read_to_what_was_written_and_tells_no_
     assert vars(line)["written"] == [f"{TOPICS.results}/{done.partition}/{done.offset}"]
     assert vars(line)["written_ids"] == ["r1/a/result"]
     assert "instruction" not in vars(line)
+
+
+async def test_a_handler_may_remember_something_of_a_delivery_for_as_long_as_it_lives():
+    """The workers keep a task's purse so."""
+    log, kept = FakeLog(), WeakKeyDictionary[object, str]()
+
+    async def remember(t: Task, delivery: object) -> list[Outgoing]:
+        kept[delivery] = t.request_id
+        return [result(t)]
+
+    put(log, "r1", "r2")
+    async with running(make(log, remember)):
+        await until(lambda: total_committed(log) == 2)
+    assert dead(log) == []
+
+
+async def test_an_idle_member_that_never_had_anything_to_commit_does_not_spin():
+    """Its last word from the group grows old, and there is nothing whose commit would bring a new one."""
+    log = FakeLog()
+    async with running(make(log, at_once)) as runtime:
+        await until(lambda: runtime.joined)
+        runtime._tenure.ledger.confirmed = 0.0
+        runtime._tenure.dirty.set()
+        await asyncio.sleep(0.05)  # for ever, when nothing yields to the event loop
+        assert runtime.joined
+        put(log, "r1")
+        await until(lambda: total_committed(log) == 1)
 
 
 async def test_out_of_order_ends_commit_only_up_to_the_lowest_unfinished():

@@ -1,9 +1,13 @@
 """services/workers/sentiment/local.py"""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hocket.contracts.specialties import load_specialties
 from hocket.core.work import BadInput, Document, NeedsModel, Work
+from services.workers.sentiment import meaning
 from services.workers.sentiment.local import run
 from tests.support import invoices
 
@@ -29,9 +33,9 @@ def test_praise_is_positive():
 
 
 def test_a_plain_statement_is_neutral():
-    record = of("The parcel is on the table in the hall.")
-    assert (record["label"], record["score"], record["intensity"]) == ("neutral", 0.0, "low")
-    assert record["reasons"] == []
+    record = of("The meeting room is on the third floor.")
+    assert (record["label"], record["intensity"]) == ("neutral", "low")
+    assert abs(record["score"]) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -80,10 +84,45 @@ def test_complaints_and_praise_without_a_single_telling_word_are_seen(text, labe
     assert of(text)["label"] == label
 
 
-def test_a_text_without_feeling_is_sure_only_if_it_says_what_routine_mails_say():
+def test_a_complaint_in_plain_facts_is_seen_by_its_meaning():
+    record = of("The washing machine floods the bathroom.")
+    assert (record["label"], record["intensity"]) == ("negative", "low")
+    assert of("I love it, it is excellent!")["confidence"] > load_specialties(None)["sentiment"].accept.least
+
+
+def test_one_angry_sentence_is_not_calmed_by_plain_ones_and_is_the_reason():
+    angry = "I am furious, this is the worst service I have ever had."
+    plain = "The order number is 4471. It was placed on 3 May. The delivery address is 14 Mill Lane."
+    record = of(f"{plain} {angry}")
+    assert record["label"] == "negative"
+    assert record["reasons"][0]["text"] == angry
+
+
+def test_words_of_the_users_own_move_the_judgement(tmp_path, monkeypatch):
+    text = "The delivery was quixotic."
+    before = of(text)["score"]
+    (tmp_path / "sentiment.toml").write_text("[en.words]\nquixotic = -4\n")
+    monkeypatch.setenv("HOCKET_PATTERNS", str(tmp_path))
+    assert of(text)["label"] == "negative"
+    assert of(text)["score"] < before - 0.2
+
+
+def test_where_the_embedding_does_not_run_the_lists_judge_and_doubt_themselves(monkeypatch):
+    monkeypatch.setattr(meaning, "embedded", lambda _: None)
     routine = of("Please find attached the minutes of our meeting on 3 May.")
     assert (routine["label"], routine["confidence"]) == ("neutral", 0.85)
     plain_facts = of("The washing machine floods the bathroom.")
     assert plain_facts["label"] == "neutral", "lists of words do not see it"
     assert plain_facts["confidence"] < load_specialties(None)["sentiment"].accept.least, "so a model is asked"
     assert of("I love it, it is excellent!")["confidence"] > 0.9
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=5))
+def test_shares_are_shares_however_they_are_moved(by):
+    shares = meaning.shares_of(np.array([[0.2, -0.1, 1.3]] * len(by), dtype=np.float32))
+    moved = meaning.moved(shares, by)
+    assert np.allclose(moved.sum(1), 1, atol=1e-5)
+    assert all(
+        (after[2] >= before[2]) == (push >= 0) or abs(push) < 1e-3
+        for before, after, push in zip(shares, moved, by, strict=True)
+    )
