@@ -65,7 +65,8 @@ def shares_of(raw: Floats) -> Floats:
 def moved(shares: Floats, by: Sequence[float]) -> Floats:
     """The shares moved towards positive (by > 0) or negative: by 0.5, what a strong word scores, e² times. Pure."""
     push = np.exp(_PUSH * np.asarray(by, dtype=np.float32))[:, None] ** np.array([-1, 0, 1], dtype=np.float32)
-    return shares_of(shares * push)
+    pushed = shares * push
+    return np.asarray(pushed / pushed.sum(1, keepdims=True), dtype=np.float32)
 
 
 def _plain(text: str) -> str:

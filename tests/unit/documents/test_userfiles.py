@@ -18,7 +18,7 @@ def test_a_word_of_the_user_counts_for_its_workflow_only(tmp_path, monkeypatch):
     monkeypatch.setenv("HOCKET_PATTERNS", str(tmp_path))
 
     def label(workflow: str | None) -> str:
-        text = "The fabric of the chairs is wrinkly."
+        text = "The wrinkly samples are in room 4."
         return run(Work(task_id="s", specialty="sentiment", instruction="", text=text, workflow=workflow))["label"]
 
     assert (label("claims"), label("other"), label(None)) == ("negative", "neutral", "neutral")
