@@ -134,8 +134,8 @@ async def ran(name: str, strategy: str, *replies: Reply, **work: Any) -> tuple[O
 NEGATIVE = {"label": "negative", "score": -0.6, "intensity": "medium", "language": "en"}
 
 
-async def test_a_sentiment_that_the_lists_doubt_goes_to_a_model_and_a_plain_one_does_not() -> None:
-    facts = "The washing machine floods the bathroom."
+async def test_a_sentiment_that_the_engine_doubts_goes_to_a_model_and_a_plain_one_does_not() -> None:
+    facts = "The box has been standing on the ramp since Monday."
     doubted, provider = await ran("sentiment", "balanced", Reply(data=NEGATIVE | {"confidence": 0.9}), text=facts)
     assert (doubted.text, len(provider.log)) == ("negative", 1)
     assert [a.outcome for a in doubted.attempts] == ["doubted", "completed"]
@@ -145,7 +145,7 @@ async def test_a_sentiment_that_the_lists_doubt_goes_to_a_model_and_a_plain_one_
 
 
 async def test_a_sentiment_that_the_small_model_doubts_goes_to_the_next_rung() -> None:
-    facts = "The washing machine floods the bathroom."
+    facts = "The box has been standing on the ramp since Monday."
     unsure, sure = (Reply(data=NEGATIVE | {"confidence": c}) for c in (0.2, 0.9))
     found, provider = await ran("sentiment", "balanced", unsure, sure, text=facts)
     assert (found.text, len(provider.log)) == ("negative", 2)
