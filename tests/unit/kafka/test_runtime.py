@@ -564,6 +564,7 @@ async def test_a_member_that_waits_long_for_its_first_partitions_goes_on_polling
     put(log, "a")
     async with running(runtime):
         await until(lambda: total_committed(log) == 1)
+    assert len(log.records(TOPICS.results)) == 1
 
 
 async def test_calls_in_flight_are_adopted_when_their_partition_comes_back():
