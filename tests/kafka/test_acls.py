@@ -217,8 +217,11 @@ def foreign(service: str, side: str) -> list[str]:
         if role in (spec.producers if side == "write" else spec.consumers):
             tasks = role == "worker" and name.startswith(f"{PREFIX}tasks-")
             return not tasks or name == f"{PREFIX}tasks-{service.removeprefix('worker-')}"
-        forwards = service == "aggregator" and side == "write"
-        return forwards and spec.joined and "aggregator" in spec.consumers and name != TOPICS.progress
+        joins = spec.joined and "aggregator" in spec.consumers and name != TOPICS.progress
+        if side == "write":
+            return service == "aggregator" and joins  # it forwards what stands in a wrong partition
+        waits = name.startswith(f"{PREFIX}tasks-") or (joins and "aggregator" not in spec.groupless)
+        return service == "monitor" and waits  # to tell the age of what waits there
 
     return sorted(n for n, s in ALL.items() if not own(n, s))
 
