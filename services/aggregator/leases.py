@@ -24,8 +24,9 @@ WINDOW_MS = 60_000
 LEASE_MS = 3_000
 """How long a lease may be used. Shorter wastes less of the minute, and asks more often."""
 SMOOTH_MS = 4_000
-"""Over so long little more is granted than its part of the limit, so that a minute is not used up in its first
-seconds."""
+"""Over so long little more is out at once than its part of the limit. A lease that ends early makes room for the
+next, so a busy fleet may use up its minute sooner, never more than the limit in a minute: spreading what is used, too,
+cost a seventh of the limit."""
 SLACK = 1.4
 """How much more: askers come back a moment late, and what they leave over would be lost to the minute."""
 WANTING_MS = 10_000
