@@ -16,6 +16,7 @@ from hocket.contracts.specialties import load_specialties
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import apply_topics
 from hocket.local.broker import EmbeddedBroker
+from hocket.local.process import free_ports
 from hocket.runtime.settings import Settings
 from tests.support.kafka import CODEC, Service, producing, reader, running
 
@@ -93,11 +94,14 @@ async def test_every_answer_arrives_once_whatever_is_killed(settings: Settings, 
     with EmbeddedBroker() as broker:
         here = settings.model_copy(update={"bootstrap": broker.bootstrap})
         await apply_topics(here, load_specialties())
+        (port,) = free_ports(1)
         services = {
             "aggregator": Service("services.aggregator", here, tmp_path / "aggregator.log", HOCKET_INSTANCE="a"),
             "planner": Service("services.planner", here, tmp_path / "planner.log", HOCKET_INSTANCE="p"),
             "workers": Service("services.workers", here, tmp_path / "workers.log", "--all", HOCKET_INSTANCE="w"),
-            "monitor": Service("services.monitor", here, tmp_path / "monitor.log", HOCKET_INSTANCE="m"),
+            "monitor": Service(
+                "services.monitor", here, tmp_path / "monitor.log", HOCKET_INSTANCE="m", HOCKET_HTTP_PORT=str(port)
+            ),
         }
         down: set[Service] = set()
         with running(*services.values()):

@@ -21,10 +21,12 @@ from services.workers.sentiment import meaning
 from services.workers.sentiment.scoring import Lexicon, by_lists, english, lexicon_of
 
 MAX_SENTENCES = 2_000
-MAX_EMBEDDED = 100
+MAX_EMBEDDED = 10
 """As many sentences are judged each by its meaning; the others count by the lists alone."""
 _REASONS = 5
 _LABELLED = 0.05  # VADER's own limits of "neutral"
+_SHORT, _SURE = 5, 0.9
+"""A mail of more sentences, of which the lists are so sure, is not embedded: that would cost a second of CPU."""
 _STRONG, _WEAK = 0.6, 0.3
 _WORDS = Path(__file__).with_name("words.toml")
 _GROUPS = Path(__file__).with_name("groups.toml")
@@ -49,12 +51,12 @@ def run(work: Work) -> dict[str, Any]:
     language, scores = _judged(found, language_of(" ".join(found)), files)
     if not language:
         raise NeedsModel("The local sentiment engine reads English, German and French, and knows no word of this text.")
-    judged = _meant(found, scores, language, files)
-    if judged is None:
-        overall = _overall(scores)
-        label = "negative" if overall <= -_LABELLED else "positive" if overall >= _LABELLED else "neutral"
-        felt, confidence = scores, _confidence(overall, label, found, _lists(files, language))
-    else:
+    overall = _overall(scores)
+    label = "negative" if overall <= -_LABELLED else "positive" if overall >= _LABELLED else "neutral"
+    felt, confidence = scores, _confidence(overall, label, found, _lists(files, language))
+    plain = len(found) > _SHORT and confidence >= _SURE and label != "neutral"
+    judged = None if plain else _meant(found, scores, language, files)
+    if judged is not None:
         whole, felt = judged
         label, confidence = meaning.LABELS[int(whole.argmax())], float(whole.max())
         overall = _side(float(whole[2] - whole[0]), label)

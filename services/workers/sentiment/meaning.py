@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LABELS = ("negative", "neutral", "positive")
-MAX_CHARS = 6_000
+MAX_CHARS = 600
 """How much of a text its embedding is made of."""
 Floats = NDArray[np.float32]
 WEIGHTS = Path(__file__).with_name("weights.npz")
