@@ -67,7 +67,7 @@ class Monitor:
     async def json(self, path):
         return json.loads((await self.get(path))[1])
 
-    async def until(self, path, holds, within=30.0):
+    async def until(self, path, holds, within=60.0):
         """The first body for which `holds` is true."""
         give_up = time.monotonic() + within
         while True:
