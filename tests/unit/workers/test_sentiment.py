@@ -123,3 +123,15 @@ def test_shares_are_shares_however_they_are_moved(by):
     moved = meaning.moved(shares, by)
     assert np.allclose(moved.sum(1), 1, atol=1e-5)
     assert all((after[2] - before[2]) * push >= -1e-6 for before, after, push in zip(shares, moved, by, strict=True))
+
+
+COMPLAINT = (invoices.ROOT / "examples" / "complaint.eml").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("text", "most"), [(COMPLAINT, 0), ("The box stands on the ramp since Monday. " * 40, 11)])
+def test_a_long_mail_costs_no_second_of_cpu(monkeypatch, text, most):
+    """Complaints of many sentences, all of them embedded, once kept the other engines of a host from their work."""
+    asked = []
+    monkeypatch.setattr(meaning, "embedded", asked.extend)
+    of(text)
+    assert len(asked) <= most
