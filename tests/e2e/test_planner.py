@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,6 @@ async def test_open_requests_are_planned_by_a_model(topics_ready: Topics, settin
         service = Service("services.planner", settings, tmp_path / "planner.log", **provider.env("anthropic"))
         with running(service):
             found = (await plans(settings, planning("r1")))["r1"]
-            service.signal(signal.SIGTERM)
             assert service.stop() == 0, service.tail()
     assert found.error is None
     assert (found.source, found.output_task) == ("llm", "answer")

@@ -240,12 +240,13 @@ async def test_all_views_agree_with_the_tool_while_things_move_and_a_member_dies
     topic, group = topics_of(settings).tasks("extraction"), settings.group("worker-extraction")
     await monitor.until("/ready", lambda body: body["ready"])
 
+    enough = asyncio.Event()
+
     async def work():
         n = 0
-        while True:
+        while not enough.is_set():
             async with member(settings, "worker-extraction", topic) as reader:  # joins, dies, and another one joins
-                for _ in range(150):
-                    n += 1
+                while not enough.is_set() and (n := n + 1) % 150:
                     await produce(topic, f"r{n}", b"task", partition=n % 4)
                     if n % 5 == 0:
                         for place in (await reader.getmany(timeout_ms=5, max_records=3)) or ():
@@ -263,8 +264,8 @@ async def test_all_views_agree_with_the_tool_while_things_move_and_a_member_dies
         printed = await asyncio.to_thread(hocket_lag, settings)
         after = await asyncio.to_thread(tool_offsets, broker, group)
     finally:
-        working.cancel()
-        await asyncio.wait([working])
+        enough.set()  # cancelled while it joins, a consumer would not be closed
+        await working
     least = most = 0
     for place in set(before) & set(after):
         (low_done, low_end), (high_done, high_end) = before[place], after[place]
