@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 MAX_PROGRESS = 1000
 """Progress records that wait to be written; beyond that they are dropped and counted."""
+_GATHER_S = 0.05
+"""Progress waits so long for more, or for an outcome to travel with: a request to the broker costs more than a record."""
 _REGISTRY_PAUSE_S = 1.0
 _MARK = 5  # bytes of a value that show which schema it needs
 R = TypeVar("R", bound=Record)
@@ -76,7 +79,9 @@ class Outbox:
         self._clock = clock
         self._on_drop = on_drop
         self._known: set[object] = set()
-        self._progress: asyncio.Queue[tuple[Outgoing, str]] = asyncio.Queue(MAX_PROGRESS)
+        self._progress: deque[tuple[Outgoing, str]] = deque()
+        self._waits = asyncio.Event()
+        self._posting = asyncio.Lock()  # progress keeps its order
         self.dropped = 0
 
     async def encode(self, outgoing: Outgoing, trace: str, limit: int = MAX_RECORD_BYTES) -> Message:
@@ -129,7 +134,8 @@ class Outbox:
                 return found
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Written]:
-        """Where they stand, when all of them are safe. Raises TooLarge, KafkaRefused."""
+        """Where they stand, when all of them are safe; queued progress goes before. Raises TooLarge, KafkaRefused."""
+        await self._post_progress()
         sends = [self._producer.send(*m) for m in messages]
         if len(sends) == 1:  # the usual case, without a task of its own
             return (await sends[0],)
@@ -141,26 +147,35 @@ class Outbox:
 
     def emit(self, outgoing: Outgoing, trace: str) -> None:
         """Queues a progress record; never waits. Drops it when Kafka is too slow."""
-        try:
-            self._progress.put_nowait((outgoing, trace))
-        except asyncio.QueueFull:
+        if len(self._progress) >= MAX_PROGRESS:
             self._drop("Kafka is too slow")
+            return
+        self._progress.append((outgoing, trace))
+        self._waits.set()
 
     async def write_progress(self) -> None:
         """Writes queued progress until cancelled."""
         while True:
-            outgoing, trace = await self._progress.get()
-            try:
-                message = await self.encode(outgoing, trace)
-                await self._producer.post(message.topic, message.key, message.value, message.headers)
-            except TooLarge as e:
-                self._drop(str(e))
-            finally:
-                self._progress.task_done()
+            await self._waits.wait()
+            await asyncio.sleep(_GATHER_S)
+            await self._post_progress()
 
     async def progress_written(self) -> None:
         """Returns when nothing is queued any more."""
-        await self._progress.join()
+        await self._post_progress()
+
+    async def _post_progress(self) -> None:
+        if not self._progress and not self._posting.locked():
+            return
+        async with self._posting:
+            self._waits.clear()
+            while self._progress:
+                outgoing, trace = self._progress.popleft()
+                try:
+                    message = await self.encode(outgoing, trace)
+                    await self._producer.post(message.topic, message.key, message.value, message.headers)
+                except TooLarge as e:
+                    self._drop(str(e))
 
     def _drop(self, why: str) -> None:
         self.dropped += 1
