@@ -50,6 +50,8 @@ OUTPUTS: dict[str, dict[str, Any]] = {
     "How do they sound?": {"label": "neutral", "score": 0.0, "intensity": "low", "language": "en"},
     "Recommend one.": {"text": "Take vendor A.", "sources": ["facts", "gist"]},
 }
+MALFORMED = "You already replied with:"
+"""Stands in the prompt that asks to mend a reply."""
 OUTAGE = ("HocketProviderErrors", "HocketBreakerOpen")
 STANDING = ("HocketWorkersLate", "HocketPartitionStuck", "HocketNoConsumer")
 
@@ -66,9 +68,9 @@ class Script:
             return Reply(status=529)
         if tool_of(asked) == "decompose_task":
             return Reply(data=PLAN, delay_s=0.05)
-        if self.calls % 17 == 0:
-            return Reply(data={"not": "it"}, delay_s=0.05)
         prompt = prompt_of(asked)
+        if self.calls % 17 == 0 or (MALFORMED in prompt and self.calls % 2):  # mended sometimes, sometimes not
+            return Reply(data={"not": "it"}, delay_s=0.05)
         found = next((v for k, v in OUTPUTS.items() if k in prompt), OUTPUTS["Sum up the offers."])
         return Reply(data=found, delay_s=0.1, cached_tokens=20)
 
