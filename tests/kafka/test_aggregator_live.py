@@ -23,7 +23,7 @@ from pathlib import Path
 from services.aggregator import app, pulse
 from services.aggregator.__main__ import main
 
-pulse.HUNG_AFTER_S = 3.0
+pulse.HUNG_AFTER_S = 2.0
 counted = app.Aggregator._count_rows
 
 def hang(self):
@@ -61,9 +61,10 @@ async def test_live_fails_while_the_join_hangs(settings: Settings, topics_ready:
     service.command = [sys.executable, "-c", HANGS_WHILE_A_FILE_IS_THERE, str(hang)]
     with running(service):
         await until(port, "/ready", 200)
-        await asyncio.sleep(4)  # idle for longer than a hang is allowed to last
-        assert status(port, "/live") == 200, service.tail()
+        await asyncio.sleep(2.5)  # idle for longer than a hang is allowed to last
+        await until(port, "/live", 200)
         hang.touch()
         await until(port, "/live", 503)
         hang.unlink()
         await until(port, "/live", 200)
+        assert await asyncio.to_thread(status, port, "/ready") == 200, service.tail()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from hocket.runtime.settings import Settings
 from services.monitor.app import MAX_SESSION_S, _faust_app, session_s
@@ -18,3 +19,8 @@ def test_faust_starts_with_any_session_timeout(millis: int) -> None:
 def test_a_dead_monitor_is_not_waited_for_longer_than_its_successor_may_take_to_start() -> None:
     assert session_s(Settings(session_timeout_ms=6_000)) == 6.0
     assert session_s(Settings(session_timeout_ms=600_000)) == MAX_SESSION_S
+
+
+def test_replay_wants_a_token() -> None:
+    with pytest.raises(ValidationError, match="HOCKET_MONITOR_TOKEN"):
+        Settings(monitor_replay=True)
