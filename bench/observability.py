@@ -144,7 +144,7 @@ async def main(given: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.observability", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=4, help="how often each, in turn there and back")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each, in turn there and back")
     parser.add_argument("--seconds", type=float, default=12, help="of each, after its warm-up")
     parser.add_argument("--warm", type=float, default=4, help="seconds of load before")
     parser.add_argument("--in-flight", type=int, default=256)
