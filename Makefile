@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-fast check check-alerts trace-processes lint format lock setup clean ci faults bench-runtime bench-headline
+.PHONY: help demo dev test test-fast check check-alerts observed trace-processes lint format lock setup clean ci faults bench-runtime bench-headline
 .PHONY: images compose-faults upgrade-test wheel sbom licences audit
 
 help: ## Show what can be run
@@ -93,6 +93,9 @@ check: lint ## All that a change must pass beside the tests: lint, import contra
 check-alerts: $(STAMP) ## Test the alert rules with promtool (Debian and Ubuntu: apt-get install prometheus)
 	@command -v promtool >/dev/null || { echo "promtool is missing: apt-get install prometheus, or Prometheus' release"; exit 1; }
 	$(BIN)/pytest -q tests/repo/test_alerts.py
+
+observed: $(STAMP) ## Cause each alert on a running stack, and ask a real Prometheus every dashboard query (5 minutes)
+	$(BIN)/python -m bench.observed $(ARGS)
 
 trace-processes: $(STAMP) ## One request's trace over six processes by a real OTLP receiver, and with a worker killed
 	$(BIN)/pytest -q -s tests/e2e/traces_over_processes.py

@@ -1,10 +1,11 @@
 """The dashboards and alerts on a running stack: a real Prometheus scrapes it, and every condition is really caused.
 
 Aggregator, planner, three worker processes and the monitor, open requests over a scripted provider. First load, with a
-few bad replies and one unreadable record; then the provider answers 529 to everything; then one worker is frozen and
-another stopped while tasks come. Every query of every panel must have given data at some point, and the alerts must
-fire after their condition began and not before. The rules are the shipped ones without their `for`, and with 5 s in the
-place of the 300 s of HocketWorkersLate. Needs the `prometheus` binary.
+few bad replies and one unreadable record; then the provider answers 529 to everything; then, when all is well again,
+one worker is frozen and another stopped while tasks come. Every query of every panel must have given data at some
+point. No alert may fire before its condition has begun, and each must fire after it: one that still fires from what was
+before is waited out first. The rules are the shipped ones without their `for`, and with 20 s in the place of the 300 s
+of HocketWorkersLate. Needs the `prometheus` binary. Takes about five minutes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import signal
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,8 @@ OUTPUTS: dict[str, dict[str, Any]] = {
     "How do they sound?": {"label": "neutral", "score": 0.0, "intensity": "low", "language": "en"},
     "Recommend one.": {"text": "Take vendor A.", "sources": ["facts", "gist"]},
 }
+MALFORMED = "You already replied with:"
+"""Stands in the prompt that asks to mend a reply."""
 OUTAGE = ("HocketProviderErrors", "HocketBreakerOpen")
 STANDING = ("HocketWorkersLate", "HocketPartitionStuck", "HocketNoConsumer")
 
@@ -63,9 +68,9 @@ class Script:
             return Reply(status=529)
         if tool_of(asked) == "decompose_task":
             return Reply(data=PLAN, delay_s=0.05)
-        if self.calls % 17 == 0:
-            return Reply(data={"not": "it"}, delay_s=0.05)
         prompt = prompt_of(asked)
+        if self.calls % 17 == 0 or (MALFORMED in prompt and self.calls % 2):  # mended sometimes, sometimes not
+            return Reply(data={"not": "it"}, delay_s=0.05)
         found = next((v for k, v in OUTPUTS.items() if k in prompt), OUTPUTS["Sum up the offers."])
         return Reply(data=found, delay_s=0.1, cached_tokens=20)
 
@@ -75,7 +80,12 @@ class Stack:
 
     def __init__(self, settings: Settings, folder: Path, env: dict[str, str]) -> None:
         self.settings, self.ports = settings, []
-        env = env | {"HOCKET_PROVIDERS": "anthropic", "HOCKET_SESSION_TIMEOUT_MS": "120000"}
+        # A frozen worker must keep its partitions, and one that is told to stop must not linger over a retry.
+        env = env | {
+            "HOCKET_PROVIDERS": "anthropic",
+            "HOCKET_SESSION_TIMEOUT_MS": "180000",
+            "HOCKET_GRACE_SECONDS": "5",
+        }
 
         def service(name: str, module: str, *arguments: str, **more: str) -> Service:
             self.ports.append(free_port())
@@ -96,16 +106,17 @@ class Stack:
 
 
 class Watch:
-    """Asks Prometheus over and over; keeps which queries gave data, and when each alert fired first."""
+    """Asks Prometheus over and over; keeps which queries gave data, what fires now and what has ever fired."""
 
     def __init__(self, prom: Prometheus) -> None:
-        self.prom, self.began = prom, time.monotonic()
+        self.prom = prom
         self.data: set[str] = set()
-        self.fired: dict[str, float] = {}
+        self.firing: set[str] = set()
+        self.fired: set[str] = set()
 
     def look(self) -> None:
-        for alert in self.prom.firing():
-            self.fired.setdefault(alert, time.monotonic() - self.began)
+        self.firing = self.prom.firing()
+        self.fired |= self.firing
         for _, expression in queries():
             asked = plain(expression, specialty="summarisation")
             if asked not in self.data and self.prom.query(asked):
@@ -115,15 +126,36 @@ class Watch:
     def empty(self) -> list[str]:
         return [f"{w}: {e}" for w, e in queries() if plain(e, specialty="summarisation") not in self.data]
 
-    async def until(self, alerts: tuple[str, ...], seconds: float) -> float:
-        """Looks until all of them have fired; returns after how many seconds. Past the time it is NaN."""
-        since = time.monotonic()
-        while time.monotonic() - since < seconds:
+    async def during(self, seconds: float) -> None:
+        """Looks for so long."""
+        await self._looking(lambda: False, seconds)
+
+    async def quiet(self, alerts: Collection[str], seconds: float) -> None:
+        """Waits until none of them fires. Raises AssertionError when they do not end."""
+        ended = await self._looking(lambda: not self.firing & set(alerts), seconds)
+        assert ended, f"still firing after {seconds:.0f} s: {self.firing & set(alerts)}"
+
+    async def until(self, alerts: Collection[str], seconds: float) -> dict[str, float]:
+        """Looks until each has fired; after how many seconds each did. NaN for one that did not in time."""
+        since, found = time.monotonic(), dict.fromkeys(alerts, float("nan"))
+
+        def all_seen() -> bool:
+            for alert in self.firing & found.keys():
+                if found[alert] != found[alert]:
+                    found[alert] = time.monotonic() - since
+            return not any(after != after for after in found.values())
+
+        await self._looking(all_seen, seconds)
+        return found
+
+    async def _looking(self, enough: Callable[[], bool], seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             await asyncio.to_thread(self.look)
-            if set(alerts) <= self.fired.keys():
-                return time.monotonic() - since
+            if enough():
+                return True
             await asyncio.sleep(1)
-        return float("nan")
+        return False
 
 
 async def load(settings: Settings, per_second: float) -> None:
@@ -144,32 +176,59 @@ async def loose(settings: Settings, specialty: str, name: str, count: int) -> No
         await send(producer, Topics(settings.prefix).tasks(specialty), *tasks)
 
 
+def because(what: str, found: dict[str, float]) -> dict[str, float]:
+    """What was found, with its cause before it."""
+    return {f"{what} -> {alert}": after for alert, after in found.items()}
+
+
 async def story(stack: Stack, script: Script, watch: Watch, seconds: float) -> dict[str, float]:
     """What is done to the stack; seconds from each condition to its alerts."""
     settings, found = stack.settings, {}
     asking = asyncio.create_task(load(settings, 1.0))
     try:
         await loose(settings, "summarisation", "early", 5)
-        await watch.until(("nothing",), seconds)
-        early = watch.fired.keys() & {*OUTAGE, *STANDING, "HocketDeadLetters"}
+        await watch.during(seconds)
+        early = watch.fired & {*OUTAGE, *STANDING, "HocketDeadLetters"}
         assert not early, f"fired without a reason: {early}"
         async with producing(settings) as producer:
             await producer.send_and_wait(Topics(settings.prefix).requests, b"no record", key=b"bad")
-        found["one unreadable record -> HocketDeadLetters"] = await watch.until(("HocketDeadLetters",), 60)
+        found |= because("one unreadable record", await watch.until(("HocketDeadLetters",), 60))
+        early = watch.fired & {*OUTAGE, *STANDING}
+        assert not early, f"fired without a reason: {early}"
         script.outage = True
-        found[f"529 to every call -> {', '.join(OUTAGE)}"] = await watch.until(OUTAGE, 90)
+        found |= because("529 to every call", await watch.until(OUTAGE, 150))
         script.outage = False
+        await watch.during(20)  # requests go on, so that the models are tried again and what was held up is done
+        assert not asking.done(), "the load has ended by itself"
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    await asyncio.sleep(3)
+    await watch.quiet(STANDING, 120)
     stack.frozen.signal(signal.SIGSTOP)
     await asyncio.to_thread(stack.stopped.stop)
     for specialty in ("summarisation", "sentiment"):
         await loose(settings, specialty, "late", 12)
-    for alert in STANDING:
-        found[f"a frozen worker, and one stopped -> {alert}"] = await watch.until((alert,), 120)
-    return found
+    return found | because("one worker frozen, one stopped", await watch.until(STANDING, 180))
+
+
+async def all_ready(stack: Stack) -> None:
+    """Returns when every service says so: load that comes before them would look like lag."""
+    waiting = set(stack.ports)
+    async with asyncio.timeout(180):
+        while waiting:
+            waiting -= {p for p in waiting if await asyncio.to_thread(ready, p)}
+            ended = [s for s in stack.all if s.process is not None and s.process.poll() is not None]
+            assert not ended, f"{ended[0].log.name}:\n{ended[0].tail()}"
+            await asyncio.sleep(0.5)
+
+
+def ready(port: int) -> bool:
+    """Whether a service answers that it is."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 async def run(settings: Settings, folder: Path, seconds: float, got: Receiver) -> int:
@@ -177,14 +236,13 @@ async def run(settings: Settings, folder: Path, seconds: float, got: Receiver) -
     await apply_topics(settings, load_specialties(None))
     async with SimulatedProvider(script) as provider:
         stack = Stack(settings, folder, provider.env("anthropic") | got.env())
-        rules = impatient(folder, {"HocketWorkersLate": ("> 300", "> 5")})
-        with running(*stack.all), prometheus(folder, stack.ports, rules) as prom:
-            watch = Watch(prom)
-            async with asyncio.timeout(60):
-                while not (up := prom.up()) or not all(up.values()):
-                    await asyncio.sleep(0.5)
-            found = await story(stack, script, watch, seconds)
-            exemplars = prom.exemplars("hocket_task_seconds_bucket")
+        rules = impatient(folder, {"HocketWorkersLate": ("> 300", "> 20")})
+        with running(*stack.all):
+            await all_ready(stack)
+            with prometheus(folder, stack.ports, rules) as prom:
+                watch = Watch(prom)
+                found = await story(stack, script, watch, seconds)
+                exemplars = prom.exemplars("hocket_task_seconds_bucket")
     return report(found, watch, exemplars, got)
 
 

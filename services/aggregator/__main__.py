@@ -97,7 +97,7 @@ def _join(settings: Settings, world: World, vitals: Vitals) -> None:
         fleet=watch.view,
     )
     alarm = Alarm(settings, codec, owned=aggregator.owned, on_crash=aggregator.application.stop)
-    vitals.watch(aggregator.partitions, aggregator.totals)
+    vitals.watch(aggregator.partitions, aggregator.totals, aggregator.moving)
     collect_rarely()
     with watch.following(aggregator.owned), alarm:
         aggregator.application.run()

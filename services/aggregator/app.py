@@ -44,6 +44,7 @@ from services.aggregator.events import Arrival
 from services.aggregator.fleet import Fleet
 from services.aggregator.posting import Incoming, Outgoing
 from services.aggregator.pressure import Pressure
+from services.aggregator.pulse import Pulse
 from services.aggregator.recent import Recent
 from services.aggregator.row import Row
 from services.aggregator.tables import ROW, Totals
@@ -168,6 +169,7 @@ class Aggregator:
         self._ratios: dict[str, DeadRatio] = {}
         self._recent: Recent[Row] = Recent(RECENT_BYTES)
         self._pressure, self._joined = Pressure(), 0
+        self._pulse = Pulse()
         self.application = quix_application(settings, state_dir)
         self._quix_topics: dict[str, Topic] = {}
         inputs = [self._topic(t) for t in self._inputs()]
@@ -212,6 +214,10 @@ class Aggregator:
         """Numbers of the partitions whose rows it holds. Safe from another thread."""
         wanted = self._topics.requests + "/"
         return frozenset(int(p.removeprefix(wanted)) for p in self.partitions() if p.startswith(wanted))
+
+    def moving(self) -> bool:
+        """Whether the join does its rounds. Safe from another thread."""
+        return self._pulse.moving(monotonic(), recovering=self.application._state_manager.recovery_required)  # noqa: SLF001
 
     def totals(self) -> Mapping[str, Totals]:
         """What the tables held in these partitions a second ago, by table. Safe from another thread."""
@@ -261,7 +267,9 @@ class Aggregator:
         self._stateful(joined, TABLE, self._process)
         commands = self.application.dataframe(self._topic(self._topics.accounts))
         self._stateful(commands, ACCOUNTS, self._process_account)
-        self.application._dataframe_registry.register_periodic_task(self._count_rows)  # noqa: SLF001 - as above
+        rounds = self.application._dataframe_registry  # noqa: SLF001 - as above
+        rounds.register_periodic_task(lambda: self._pulse.beat(monotonic()))
+        rounds.register_periodic_task(self._count_rows)
 
     def _stateful(self, stream: Any, table: str, process: Callable[..., list[Outgoing]]) -> None:
         # Quix names a table after the joined topics; a fixed name keeps the rows when a topic joins later.

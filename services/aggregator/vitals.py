@@ -46,6 +46,7 @@ class Vitals:
         self._settings = settings
         self._partitions: Callable[[], Sequence[str]] = tuple
         self._totals: Callable[[], Mapping[str, Totals]] = dict
+        self.health = Health()
         self._expected: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
@@ -61,12 +62,18 @@ class Vitals:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=3)
 
-    def watch(self, partitions: Callable[[], Sequence[str]], totals: Callable[[], Mapping[str, Totals]]) -> None:
-        """From now on ready while `partitions` (topic/partition of all it holds, recovered) is not empty; `totals` are
-        what its tables hold, by table. Both are called from this thread.
+    def watch(
+        self,
+        partitions: Callable[[], Sequence[str]],
+        totals: Callable[[], Mapping[str, Totals]],
+        moving: Callable[[], bool],
+    ) -> None:
+        """From now on ready while `partitions` (topic/partition of all it holds, recovered) is not empty, and live
+        while the join is `moving`; `totals` are what its tables hold, by table. All are called from this thread.
         """
         self._totals = totals
         self._partitions = partitions
+        self.health.add("join", moving, live=True)
 
     def _run(self) -> None:
         try:
@@ -76,9 +83,10 @@ class Vitals:
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        health = Health()
-        health.add("partitions", lambda: bool(self._partitions()))
-        async with serving(self._settings, health), asyncio.TaskGroup() as together:
+        self.health.add("partitions", lambda: bool(self._partitions()))
+        async with serving(self._settings, self.health) as url, asyncio.TaskGroup() as together:
+            if url:
+                log.info("health and metrics at %s", url)
             beats = together.create_task(self._beat())
             await self._stop.wait()
             beats.cancel()

@@ -31,6 +31,8 @@ MAX_WORKERS = 2_000
 TABLES: Mapping[str, str] = {"heartbeats": "workers", "answers": "answers", "dead-letters": "dead-letters"}
 """The table that each topic feeds."""
 _YEAR_S = 31_536_000
+MAX_SESSION_S = 30.0
+"""faust does not start with a session that is longer than its time-out of requests."""
 CHANGELOG_CONFIGS = {
     # faust replays a changelog at every start; Kafka compacts closed segments only, and by default closes one a week.
     "cleanup.policy": "compact",
@@ -160,6 +162,12 @@ def changelogs(settings: Settings, topics: Mapping[str, TopicState]) -> dict[str
     return {f"{settings.group('monitor')}-{table}-changelog": topics[prefix + plain] for plain, table in TABLES.items()}
 
 
+def session_s(settings: Settings) -> float:
+    """Seconds after which a dead monitor's partitions are free. Not the whole of a long HOCKET_SESSION_TIMEOUT_MS,
+    which is meant for workers with calls in flight: the next monitor would wait so long for its predecessor's."""
+    return min(settings.session_timeout_ms / 1000, MAX_SESSION_S)
+
+
 def _faust_app(settings: Settings, replication: int) -> faust.App:
     servers = ";".join(f"kafka://{server.strip()}" for server in settings.bootstrap.split(","))
     return _app_class()(
@@ -174,9 +182,9 @@ def _faust_app(settings: Settings, replication: int) -> faust.App:
         # The tables hold offsets of their own, so nothing is counted twice whatever is read again.
         consumer_auto_offset_reset="earliest",
         broker_commit_interval=1.0,
-        broker_session_timeout=settings.session_timeout_ms / 1000,
-        broker_heartbeat_interval=settings.session_timeout_ms / 4000,
-        broker_request_timeout=30.0,
+        broker_session_timeout=session_s(settings),
+        broker_heartbeat_interval=session_s(settings) / 4,
+        broker_request_timeout=MAX_SESSION_S,
         # aiokafka leaves the group for good when faust does not poll in time; faust does not when it has nothing to do.
         broker_max_poll_interval=_YEAR_S,
         producer_request_timeout=30.0,

@@ -88,6 +88,15 @@ class Asked:
 
 
 @dataclass(kw_only=True)
+class Dead:
+    """A dead letter by its id (partition:offset of it), and where it was replayed to, if it was."""
+
+    id: str
+    letter: DeadLetter
+    again: str = ""
+
+
+@dataclass(kw_only=True)
 class Minute:
     """Counts of the last minute, by name."""
 
@@ -117,7 +126,7 @@ class Board:
         self.open: OrderedDict[str, Asked] = OrderedDict()
         self.answered: OrderedDict[str, Asked] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self.dead: deque[DeadLetter] = deque(maxlen=MAX_DEAD)
+        self.dead: deque[Dead] = deque(maxlen=MAX_DEAD)
         self.rates = Minute()
         self.seconds: deque[tuple[int, float]] = deque(maxlen=_TIMES)
         self.engines: dict[tuple[str, str], deque[float]] = {}
@@ -202,11 +211,17 @@ class Board:
                 kept = self.engines.setdefault((t.specialty, t.engine or "?"), deque(maxlen=256))
                 kept.append(max(0, t.ended_at - t.started_at) / 1000)
 
-    def dead_letter(self, letter: DeadLetter) -> None:
-        """Takes a dead letter; the same one is shown once."""
-        place = (letter.topic, letter.partition, letter.offset)
-        if all((d.topic, d.partition, d.offset) != place for d in self.dead):
-            self.dead.append(letter)
+    def dead_letter(self, letter: DeadLetter, place: tuple[int, int] = (0, 0)) -> None:
+        """Takes a dead letter and its place in the topic of dead letters; the same one is shown once."""
+        origin = (letter.topic, letter.partition, letter.offset)
+        if all((d.letter.topic, d.letter.partition, d.letter.offset) != origin for d in self.dead):
+            self.dead.append(Dead(id=f"{place[0]}:{place[1]}", letter=letter))
+
+    def sent_again(self, letter_id: str, where: str) -> None:
+        """A dead letter was replayed from the page; forgotten with a restart, the topic it went to remembers."""
+        for d in self.dead:
+            if d.id == letter_id:
+                d.again = where
 
     def forget(self, now_ms: int) -> None:
         """Takes off what nobody has spoken of for long. Looks at the oldest only, so it is quick."""

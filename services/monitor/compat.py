@@ -1,16 +1,18 @@
 """Lag under the names that existing dashboards expect: kafka_exporter's and kafka-lag-exporter's.
 
-Off by default: beside the real exporter each sum would count twice. Only this installation's groups are published.
+Off by default: beside the real exporter each sum would count twice. Only this installation's groups are published, and
+the topics that they read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from prometheus_client.core import GaugeMetricFamily
 
-from services.monitor.lag import GroupLag, PartitionLag
+from services.monitor.lag import GroupLag, PartitionLag, Place
 
 Names = tuple[Literal["kafka_exporter", "kafka_lag_exporter"], ...]
 
@@ -18,10 +20,13 @@ Names = tuple[Literal["kafka_exporter", "kafka_lag_exporter"], ...]
 def compatible(groups: Iterable[GroupLag], names: Names, cluster: str) -> Iterator[GaugeMetricFamily]:
     """The metrics of the named exporters."""
     found = list(groups)
+    places = {(p.topic, p.partition): p for g in found for p in g.partitions}
     if "kafka_exporter" in names:
         yield from _kafka_exporter(found)
+        yield from _topics(places)
     if "kafka_lag_exporter" in names:
         yield from _kafka_lag_exporter(found, cluster)
+        yield from _partitions(places, cluster)
 
 
 def _family(name: str, means: str, labels: Iterable[str]) -> GaugeMetricFamily:
@@ -47,6 +52,30 @@ def _kafka_exporter(groups: Iterable[GroupLag]) -> Iterator[GaugeMetricFamily]:
             offsets.add_metric((group.group, topic), sum(map(_offset, partitions)))
             lags.add_metric((group.group, topic), sum(p.lag for p in partitions))
     yield from (offset, lag, offsets, lags, members)
+
+
+def _topics(places: Mapping[Place, PartitionLag]) -> Iterator[GaugeMetricFamily]:
+    """What kafka_exporter tells of topics, without what only brokers know of each other: replicas and leaders."""
+    by = ("topic", "partition")
+    count = _family("kafka_topic_partitions", "Number of partitions for this Topic", ("topic",))
+    newest = _family("kafka_topic_partition_current_offset", "Current Offset of a Broker at Topic/Partition", by)
+    oldest = _family("kafka_topic_partition_oldest_offset", "Oldest Offset of a Broker at Topic/Partition", by)
+    for topic, n in Counter(topic for topic, _ in places).items():
+        count.add_metric((topic,), n)
+    for (topic, partition), p in places.items():
+        newest.add_metric((topic, str(partition)), p.end)
+        oldest.add_metric((topic, str(partition)), p.start)
+    yield from (count, newest, oldest)
+
+
+def _partitions(places: Mapping[Place, PartitionLag], cluster: str) -> Iterator[GaugeMetricFamily]:
+    by = ("cluster_name", "topic", "partition")
+    latest = _family("kafka_partition_latest_offset", "Latest offset of a partition", by)
+    earliest = _family("kafka_partition_earliest_offset", "Earliest offset of a partition", by)
+    for (topic, partition), p in places.items():
+        latest.add_metric((cluster, topic, str(partition)), p.end)
+        earliest.add_metric((cluster, topic, str(partition)), p.start)
+    yield from (latest, earliest)
 
 
 def _kafka_lag_exporter(groups: Iterable[GroupLag], cluster: str) -> Iterator[GaugeMetricFamily]:

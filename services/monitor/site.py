@@ -17,6 +17,7 @@ from hocket.kafka.client import codec_of, topics_of
 from hocket.runtime.settings import Settings
 from services.monitor.board import Asked, Board
 from services.monitor.hub import Hub
+from services.monitor.replay import Replays
 from services.monitor.views import request_view
 
 COOKIE = "hocket_monitor"
@@ -72,7 +73,7 @@ def _same(given: str | None, secret: str) -> bool:
 
 
 def add_site(app: web.Application, settings: Settings, board: Board, hub: Hub) -> None:
-    """Adds the page, its stream and `/api/requests/<id>`."""
+    """Adds the page, its stream, `/api/requests/<id>` and the replay of dead letters."""
     bodies = {name: (files("services.monitor") / "page" / name).read_bytes() for name in _TYPES}
 
     async def show(request: web.Request) -> web.Response:
@@ -102,6 +103,7 @@ def add_site(app: web.Application, settings: Settings, board: Board, hub: Hub) -
     app.router.add_get("/static/{name}", show)
     app.router.add_get("/api/events", hub.serve)
     app.router.add_get("/api/requests/{id}", one)
+    app.router.add_post("/api/dead-letters/{id}/replay", Replays(settings, board).serve)
 
 
 async def _in_topic(settings: Settings, request_id: str) -> Asked | None:

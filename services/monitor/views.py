@@ -209,18 +209,21 @@ def cost(board: Board, now_ms: int) -> list[list[float]]:
     return [[round(x, 6) for x in board.history.get(m, [0.0, 0.0, 0.0])] for m in range(last - 59, last + 1)]
 
 
-def dead_letters(board: Board) -> list[dict[str, Any]]:
-    """The latest dead letters, the newest first."""
+def dead_letters(board: Board, *, replay: bool = False) -> list[dict[str, Any]]:
+    """The latest dead letters, the newest first. `replay`: they may be sent again, where their bytes are kept."""
     return [
         {
-            "topic": d.topic,
-            "partition": d.partition,
-            "offset": d.offset,
-            "key": None if d.key is None else d.key.decode(errors="replace"),
-            "kind": d.kind,
-            "reason": d.reason[:300],
-            "service": d.service,
-            "at": d.at,
+            "id": d.id,
+            "topic": d.letter.topic,
+            "partition": d.letter.partition,
+            "offset": d.letter.offset,
+            "key": None if d.letter.key is None else d.letter.key.decode(errors="replace"),
+            "kind": d.letter.kind,
+            "reason": d.letter.reason[:300],
+            "service": d.letter.service,
+            "at": d.letter.at,
+            "again": d.again,
+            "replay": replay and d.letter.value is not None,
         }
         for d in reversed(board.dead)
     ]

@@ -24,16 +24,20 @@ _FORGET_S = 10.0
 async def watch(settings: Settings, board: Board) -> None:
     """Feeds the board until cancelled; while Kafka is away it shows what it has."""
     topics, codec, since = topics_of(settings), codec_of(settings), now_ms() - LOOK_BACK_MS
-    readers = [
-        Broadcast(
-            settings, topic=topics.progress, record=Progress, codec=codec, heard=board.progress, since_ms=since
-        ).run(),
-        Broadcast(settings, topic=topics.answers, record=Answer, codec=codec, heard=board.answer, since_ms=since).run(),
-        Broadcast(settings, topic=topics.dead_letters, record=DeadLetter, codec=codec, heard=board.dead_letter).run(),
-    ]
+    progress = Broadcast(
+        settings, topic=topics.progress, record=Progress, codec=codec, heard=board.progress, since_ms=since
+    )
+    answers = Broadcast(settings, topic=topics.answers, record=Answer, codec=codec, heard=board.answer, since_ms=since)
+    letters = Broadcast(
+        settings,
+        topic=topics.dead_letters,
+        record=DeadLetter,
+        codec=codec,
+        heard=lambda letter: board.dead_letter(letter, letters.place),
+    )
     async with asyncio.TaskGroup() as together:
-        for reader in readers:
-            together.create_task(reader)
+        for reader in (progress, answers, letters):
+            together.create_task(reader.run())
         together.create_task(_tidy(board))
 
 
@@ -66,7 +70,7 @@ def hub_of(settings: Settings, page: Page, board: Board) -> Hub:
             "answered": [views.answered_row(a) for a in board.latest()],
             "latencies": views.latencies(board),
             "cost": views.cost(board, now),
-            "dead": views.dead_letters(board),
+            "dead": views.dead_letters(board, replay=settings.monitor_replay),
         }
 
     def find(request_id: str) -> Any | None:

@@ -42,9 +42,9 @@ def _get(url):
 class Monitor:
     """A running monitor process and what its pages say."""
 
-    def __init__(self, settings, log):
+    def __init__(self, settings, log, **env):
         self.port = free_ports(1)[0]
-        self.settings, self.log, self.process = settings, log, None
+        self.settings, self.log, self.env, self.process = settings, log, env, None
 
     async def start(self):
         s = self.settings
@@ -58,7 +58,7 @@ class Monitor:
         }
         with self.log.open("a") as out:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "services.monitor", env=os.environ | own, stdout=out, stderr=out
+                sys.executable, "-m", "services.monitor", env=os.environ | own | self.env, stdout=out, stderr=out
             )
 
     async def get(self, path):
@@ -88,8 +88,8 @@ class Monitor:
 
 
 @pytest.fixture
-async def monitor(settings, topics_ready, tmp_path):
-    running = Monitor(settings, tmp_path / "monitor.log")
+async def monitor(request, settings, topics_ready, tmp_path):
+    running = Monitor(settings, tmp_path / "monitor.log", **getattr(request, "param", {}))
     await running.start()
     yield running
     if running.process.returncode is None:
@@ -406,8 +406,9 @@ async def test_it_outlives_a_broker_crash_and_ends_while_the_broker_is_away(sett
     assert (code, seconds < 3) == (0, True), monitor.log.read_text()
 
 
-async def test_sigterm_ends_it_at_once(monitor):
-    await monitor.until("/startup", lambda body: body["startup"])
+@pytest.mark.parametrize("monitor", [{"HOCKET_SESSION_TIMEOUT_MS": "120000"}], indirect=True)
+async def test_it_starts_with_the_long_sessions_of_workers_and_sigterm_ends_it_at_once(monitor):
+    await monitor.until("/ready", lambda body: body["ready"])
     assert (await monitor.get("/live"))[0] == 200
     seconds, code = await monitor.stop()
     assert code == 0, monitor.log.read_text()

@@ -296,6 +296,35 @@ def test_alert_rules_and_dashboards_are_rendered_as_they_stand(helm: str) -> Non
 
 @with_helm
 @every_helm
+@pytest.mark.parametrize("kind", ["podMonitor", "serviceMonitor"])
+def test_labels_of_the_monitors_figures_are_not_overwritten(helm: str, kind: str) -> None:
+    documents = [d for d in yaml.safe_load_all(template(helm, GOOD, f"monitoring.{kind}.enabled=true").stdout) if d]
+    [found] = [d["spec"] for d in documents if d["kind"].lower() == kind.lower()]
+    assert [e["honorLabels"] for e in found.get("podMetricsEndpoints", found.get("endpoints"))] == [True]
+
+
+@with_helm
+@every_helm
+def test_datadogs_agent_finds_every_service_when_wanted(helm: str) -> None:
+    def annotations(*sets: str) -> dict[str, dict[str, str]]:
+        documents = [d for d in yaml.safe_load_all(template(helm, GOOD, *sets).stdout) if d]
+        templates = [d["spec"]["template"] for d in documents if d["kind"] in REPLICAS_BESIDE]
+        return {t["spec"]["containers"][0]["name"]: t["metadata"].get("annotations", {}) for t in templates}
+
+    assert not any(annotations().values())
+    found = annotations("monitoring.datadog.enabled=true", "planner.podAnnotations.mine=kept")
+    assert found["planner"].pop("mine") == "kept"
+    assert {"aggregator", "monitor", "planner", "worker-code"} <= found.keys()
+    for name, given in found.items():
+        [(key, checks)] = given.items()
+        assert key == f"ad.datadoghq.com/{name}.checks"
+        [instance] = json.loads(checks)["openmetrics"]["instances"]
+        assert instance["openmetrics_endpoint"] == "http://%%host%%:8080/metrics"
+        assert instance["namespace"] == "hocket", "the monitors' queries begin so"
+
+
+@with_helm
+@every_helm
 def test_it_stands_under_another_chart_and_values_files_merge(helm: str, tmp_path: Path) -> None:
     (tmp_path / "charts").mkdir()
     (tmp_path / "charts" / "hocket").symlink_to(CHART)

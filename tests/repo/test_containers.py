@@ -137,6 +137,7 @@ def test_prometheus_looks_at_every_service() -> None:
     config = yaml.safe_load(text(Path("compose/prometheus.yml")))
     (job,) = config["scrape_configs"]
     assert set(job["dns_sd_configs"][0]["names"]) == set(OWN) - {"topics"}
+    assert job["honor_labels"] is True, "or hocket_service_up would speak of the monitor only"
 
 
 def test_every_file_that_is_mounted_exists() -> None:

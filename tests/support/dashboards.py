@@ -1,7 +1,7 @@
 """The Grafana dashboards, written from this page: a row is a list of panels, a panel is a title, a unit and queries.
 
 `python -m tests.support.reference` writes helm/hocket/files/dashboards; tests/repo holds them current and their queries
-to the metrics that there are; bench.dashboards runs every query on a real Prometheus after a real run.
+to the metrics that there are; bench.observed runs every query on a real Prometheus during a real run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The alerts as Datadog monitors: the same conditions over what its OpenMetrics check collects, one for each alert.
 
-The check (pod annotations in docs/howto/observe.md) has the namespace `hocket`; it appends `.count` to counters without
-`_total`, `.bucket` to histograms. `python -m tests.support.reference` writes the file.
+The check (pod annotations by the chart, or as in docs/howto/observe.md) has the namespace `hocket`; it appends `.count`
+to counters without `_total`, `.bucket` to histograms. `python -m tests.support.reference` writes the file.
 """
 
 from __future__ import annotations

@@ -78,10 +78,14 @@ def prometheus(folder: Path, ports: list[int], rules: Path) -> Iterator[Promethe
     binary = shutil.which("prometheus")
     if binary is None:
         raise FileNotFoundError(MISSING)
+    # As docker compose scrapes it, which says of each target what service it is.
+    [job] = yaml.safe_load((ROOT / "compose/prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    job = {k: v for k, v in job.items() if k not in ("dns_sd_configs", "relabel_configs")}
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{p}"], "labels": {"service": f"target-{p}"}} for p in ports]
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": "hocket", "static_configs": [{"targets": [f"127.0.0.1:{p}" for p in ports]}]}],
+        "scrape_configs": [job],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     port = free_port()

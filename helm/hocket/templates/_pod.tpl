@@ -232,6 +232,17 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* A pod's annotations: those given, and where wanted what Datadog's agent needs to scrape it. */}}
+{{- define "hocket.podAnnotations" -}}
+{{- $all := deepCopy (default (dict) .own.podAnnotations) -}}
+{{- if .root.Values.monitoring.datadog.enabled -}}
+{{- $instance := dict "openmetrics_endpoint" "http://%%host%%:8080/metrics" "namespace" "hocket" "metrics" (list "^hocket_.+") "histogram_buckets_as_distributions" true -}}
+{{- $checks := dict "openmetrics" (dict "init_config" (dict) "instances" (list $instance)) -}}
+{{- $all = merge $all (dict (printf "ad.datadoghq.com/%s.checks" .service) (toJson $checks)) -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
 {{/* A service's pod template. Takes a dict: root, service, own (merged values with `is`). */}}
 {{- define "hocket.pod" -}}
 {{- $is := .own.is -}}
@@ -243,7 +254,7 @@ metadata:
     {{- with .own.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .own.podAnnotations }}
+  {{- with include "hocket.podAnnotations" . | fromYaml }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}

@@ -21,7 +21,11 @@ def show_acls(
 ) -> int:
     """Prints what each service may do, as kafka-acls commands or as JSON. Asks no broker, changes nothing."""
     rights = acls(
-        topics_of(settings), sorted(load_specialties(settings.specialties)), settings.group, settings.reply_topics
+        topics_of(settings),
+        sorted(load_specialties(settings.specialties)),
+        settings.group,
+        settings.reply_topics,
+        replay=settings.monitor_replay,
     )
     unknown = sorted(set(only) - set(rights))
     if unknown:

@@ -134,6 +134,8 @@ def _known(e: Exception) -> CliError | None:
     }
     if type(e).__module__.startswith("hocket.") and type(e).__name__ in kinds:
         return CliError(str(e), kind=kinds[type(e).__name__])
+    if type(e).__module__ == "hocket.kafka.letters" and (kind := getattr(e, "kind", None)):
+        return CliError(str(e), kind=kind, code=USAGE if kind == "usage" else FAILED)
     if type(e).__module__ == "aiokafka.errors":
         return CliError(f"Kafka failed: {e}. `hocket doctor` looks for the reason", kind="kafka")
     if isinstance(e, ImportError) and e.name and not e.name.startswith(("hocket", "services")):

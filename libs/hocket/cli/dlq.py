@@ -10,7 +10,7 @@ import typer
 from hocket.cli.base import Output, guarded, settings_of, usage
 
 if TYPE_CHECKING:
-    from hocket.cli.letters import Wanted
+    from hocket.kafka.letters import Wanted
 
 dlq_app = typer.Typer(
     help="Records that could not be processed: see, mend, replay.", no_args_is_help=True, rich_markup_mode=None
@@ -95,7 +95,8 @@ def replay(
 
 
 def _wanted(prefix: str, *, topic: str | None, since: str | None, **more: str | None) -> Wanted:
-    from hocket.cli.letters import Wanted, span_ms
+    from hocket.cli.letters import span_ms
+    from hocket.kafka.letters import Wanted
     from hocket.runtime.clock import now_ms
 
     full = topic if topic is None or topic.startswith(prefix) else prefix + topic

@@ -10,7 +10,6 @@ import shlex
 import struct
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,6 @@ from hocket.kafka.client import MAX_RECORD_BYTES, topics_of
 from hocket.runtime.settings import Settings
 
 _BLANKS: dict[Any, Any] = {str: "", bool: False, float: 0.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mended:
-    """What is to be written for a dead letter."""
-
-    letter_id: str
-    letter: DeadLetter
-    value: bytes
 
 
 def expected_type(settings: Settings, topic: str) -> type[Record]:

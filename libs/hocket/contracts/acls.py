@@ -43,10 +43,15 @@ def services_of(specialties: Iterable[str]) -> list[str]:
 
 
 def acls(
-    topics: Topics, specialties: Sequence[str], group: Callable[[str], str], reply_topics: Iterable[str] = ()
+    topics: Topics,
+    specialties: Sequence[str],
+    group: Callable[[str], str],
+    reply_topics: Iterable[str] = (),
+    *,
+    replay: bool = False,
 ) -> dict[str, list[Acl]]:
     """The rights of each service. `group` names a role's consumer group, `reply_topics` are the patterns of topics that
-    a request may name for its answer (without the prefix)."""
+    a request may name for its answer (without the prefix). `replay`: the monitor may send dead letters again."""
     wanted = topics.all(specialties)
     replies = [_reply(topics.prefix + p) for p in reply_topics]
     found = {name: _flow(topics, wanted, name) for name in services_of(specialties)}
@@ -55,6 +60,10 @@ def acls(
     for name in specialties:
         found[f"{_WORKER}-{name}"].append(_group(group(f"{_WORKER}-{name}")))
     found[MONITOR] += _monitor(wanted, specialties, group)
+    if replay:  # wherever a record can be given up; it is looked there, too, whether it was sent again before
+        givers = {AGGREGATOR, PLANNER, _WORKER}
+        origins = [n for n, s in wanted.items() if givers & (set(s.consumers) - set(s.groupless))]
+        found[MONITOR] += [Acl(resource="topic", name=n, operations=("Read", "Write")) for n in origins]
     found[CLIENT] += [Acl(resource="topic", name=n, pattern=p, operations=("Read",)) for n, p in replies]
     # The command line looks whether the joined topics stand as the join needs them before it asks.
     found[CLIENT] += [Acl(resource="topic", name=n, operations=("Describe",)) for n, s in wanted.items() if s.joined]

@@ -62,6 +62,8 @@ class Broadcast(Generic[R]):
         self._pause = _PAUSE_S
         self._moved = asyncio.Event()
         self.skipped = 0
+        self.place = (0, 0)
+        """Partition and offset of the record that is being heard."""
         self.placed = asyncio.Event()
         """Set when what is written from now on will be heard."""
 
@@ -148,6 +150,7 @@ class Broadcast(Generic[R]):
             self._pause = _PAUSE_S
             for place, records in batches.items():
                 for record in records:
+                    self.place = (record.partition, record.offset)
                     if self._key is None or record.key == self._key:
                         await self.take(record.value)
                 self._positions[place.partition] = records[-1].offset + 1

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
         default=None,
         description="Asked of whoever opens the monitor's page; without one, it is open to all who reach it",
     )
+    monitor_replay: bool = Field(
+        default=False,
+        description="Let whoever has HOCKET_MONITOR_TOKEN send dead letters again from the monitor's page",
+    )
     cluster_name: str = Field(default="kafka", description="The cluster_name of kafka_lag_exporter's metrics")
 
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -138,6 +142,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"HOCKET_SASL_MECHANISM={self.sasl_mechanism} needs {' and '.join(missing)}")
         if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
             raise ValueError("HOCKET_SSL_CERTFILE and HOCKET_SSL_KEYFILE go together")
+        if self.monitor_replay and self.monitor_token is None:
+            raise ValueError("HOCKET_MONITOR_REPLAY needs HOCKET_MONITOR_TOKEN: not everybody may write")
         return self
 
     def group(self, role: str) -> str:

@@ -128,12 +128,7 @@ const show = {
         ...[r.p50, r.p95, r.p99].map((t) => el("td", { class: "n" }, time(t)))));
   },
   cost: drawCost,
-  dead(rows) {
-    list("dead", rows, (d) => `${d.topic}/${d.partition}/${d.offset}`, (d) =>
-      el("li", {}, el("div", { class: "row" },
-        el("div", { class: "top" }, tag("failed", d.kind), el("span", { class: "id mono" }, d.key || "without a key"), el("time", { class: "faint" }, clock(d.at))),
-        el("p", { class: "said" }, `${d.topic}/${d.partition} at ${d.offset}, by ${d.service}: ${d.reason}`))));
-  },
+  dead(rows) { list("dead", rows, (d) => d.id + d.topic, deadRow); },
   request(found) {
     if (found) showRequest(found);
     else if (state.chosen) fetchRequest(state.chosen);
@@ -175,6 +170,47 @@ function answeredRow(r) {
   return el("li", {}, chooser(r.id,
     el("div", { class: "top" }, tag(r.status), el("span", { class: "id mono" }, r.id),
       el("span", { class: "faint" }, `${time(r.seconds)}, ${r.tasks} tasks, ${usd(r.cost_usd)}`), el("time", { class: "faint" }, clock(r.answered_at)))));
+}
+function deadRow(d) {
+  return el("li", { tabindex: "-1" }, el("div", { class: "row" },
+    el("div", { class: "top" }, tag("failed", d.kind), el("span", { class: "id mono" }, d.key || "without a key"),
+      el("span", { class: "faint mono", title: `hocket dlq show ${d.id}` }, d.id), el("time", { class: "faint" }, clock(d.at))),
+    el("p", { class: "said" }, `${d.topic}/${d.partition} at ${d.offset}, by ${d.service}: ${d.reason}`),
+    d.again ? el("p", { class: "said" }, tag("ok", "sent again"), ` as ${d.again}`) : null,
+    d.replay ? replayBox(d) : null));
+}
+/* Asks before it writes. What came of it is told above the list, where a screen reader hears it. */
+function replayBox(d) {
+  const box = el("div", { class: "acts", tabindex: "-1" });
+  const offer = (...children) => box.replaceChildren(...children);
+  const act = (text, label, then) => {
+    const button = el("button", { type: "button", "aria-label": label }, text);
+    return button.addEventListener("click", then), button;
+  };
+  const start = () => act("Send again", `Send dead letter ${d.id} again to ${d.topic}`, () => ask(`Write it to ${d.topic} again, byte for byte?`, false));
+  const back = () => { offer(start()); box.firstChild.focus(); };
+  const ask = (question, again) => {
+    const yes = act(again ? "Send once more" : "Send", `${question} Send dead letter ${d.id}`, () => send(again));
+    offer(el("span", {}, question), yes, act("Cancel", `Do not send dead letter ${d.id}`, back));
+    yes.focus();
+  };
+  const send = async (again) => {
+    offer(el("span", {}, "Sending ..."));
+    box.focus(); /* so that sync gives it to the new row, if one comes first */
+    const reply = await replay(d.id, again);
+    $("dead-said").textContent = reply.said || `Not sent: ${reply.error}`;
+    if (reply.again) ask("Send it once more all the same?", true);
+    else if (box.isConnected) back();
+  };
+  return offer(start()), box;
+}
+async function replay(id, again) {
+  try {
+    const path = `/api/dead-letters/${id}/replay${again ? "?again=1" : ""}`;
+    return await (await fetch(path, { method: "POST", headers: { "X-Hocket-Replay": "1" } })).json();
+  } catch {
+    return { error: "the monitor did not answer; whether it was sent, the next try will tell before it sends anything" };
+  }
 }
 function chooser(id, ...children) {
   const button = el("button", { class: "row", type: "button", "aria-current": String(id === state.chosen) }, ...children);

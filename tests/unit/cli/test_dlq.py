@@ -7,10 +7,11 @@ from typer.testing import CliRunner
 
 from hocket.cli.app import app
 from hocket.cli.base import CliError
-from hocket.cli.letters import Letter, Wanted, details, span_ms
+from hocket.cli.letters import details, span_ms
 from hocket.cli.mend import encoded, mend, readable
 from hocket.contracts.codec import Codec, schema
 from hocket.contracts.records import Control, DeadLetter, Task
+from hocket.kafka.letters import Letter, Wanted
 from hocket.runtime.settings import Settings
 
 CODEC = Codec()
@@ -26,7 +27,15 @@ def letter(value: bytes | None, topic: str = "control") -> DeadLetter:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["replay"], ["replay", "1:2", "--all"], ["replay", "--edit", "1:1", "1:2"], ["ls", "--since", "soon"], ["show"]],
+    [
+        ["replay"],
+        ["replay", "1:2", "--all"],
+        ["replay", "--edit", "1:1", "1:2"],
+        ["ls", "--since", "soon"],
+        ["show"],
+        ["show", "first"],
+        ["replay", "first"],
+    ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     outcome = CliRunner().invoke(app, ["--bootstrap", "127.0.0.1:1", "dlq", *arguments])

@@ -127,3 +127,13 @@ def test_an_unknown_service_is_wrong_usage() -> None:
     done = CliRunner().invoke(app, ["acls", "--service", "baker"])
     assert done.exit_code == 2
     assert "worker-extraction" in done.stderr
+
+
+def test_the_monitor_writes_to_the_flow_only_where_it_may_replay() -> None:
+    def written(*, replay: bool) -> set[str]:
+        found = acls(TOPICS, SPECIALTIES, lambda role: f"p-hocket-{role}", replay=replay)["monitor"]
+        return {a.name for a in found if a.resource == "topic" and "Write" in a.operations and a.pattern == "literal"}
+
+    assert written(replay=False) == set()
+    assert {"p-requests", "p-results", "p-plans", "p-tasks-code", "p-tasks-planning"} <= written(replay=True)
+    assert not {"p-dead-letters", "p-answers", "p-timers"} & written(replay=True)

@@ -14,7 +14,7 @@ from services.monitor.board import (
     quantile,
     tree,
 )
-from services.monitor.views import answered_row, request_view, row, summary
+from services.monitor.views import answered_row, dead_letters, request_view, row, summary
 from tests.support.board_parts import answer, planned, progress
 
 
@@ -112,9 +112,13 @@ def test_a_tree_shows_every_task_once_also_of_a_plan_with_a_cycle(plan):
 def test_a_dead_letter_read_twice_is_shown_once():
     board = Board()
     letter = DeadLetter(topic="t", partition=0, offset=1, kind="invalid", reason="x", service="s", at=1)
-    board.dead_letter(letter)
-    board.dead_letter(letter)
-    assert len(board.dead) == 1
+    board.dead_letter(letter, (2, 17))
+    board.dead_letter(letter, (2, 17))
+    [row] = dead_letters(board, replay=True)
+    assert (row["id"], row["again"], row["replay"]) == ("2:17", "", False), "its bytes are not kept"
+    board.sent_again("2:17", "t/0 at 9")
+    board.sent_again("0:0", "nowhere")
+    assert [d["again"] for d in dead_letters(board)] == ["t/0 at 9"]
 
 
 def test_what_a_plan_says_of_an_unknown_task_is_kept():

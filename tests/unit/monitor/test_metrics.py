@@ -107,3 +107,12 @@ def test_names_of_other_exporters_are_published_when_asked_for():
     [one] = both["kafka_consumergroup_group_lag_seconds"]
     assert one.value == 3.5
     assert (one.labels["cluster_name"], one.labels["client_id"], one.labels["member_host"]) == ("prod", "c", "/h")
+    topic, partition = {"topic": "t"}, {"topic": "t", "partition": "0"}
+    of_topics = {
+        "kafka_topic_partitions": (topic, 1),
+        "kafka_topic_partition_current_offset": (partition, 9),
+        "kafka_topic_partition_oldest_offset": (partition, 4),
+        "kafka_partition_latest_offset": (partition | {"cluster_name": "prod"}, 9),
+        "kafka_partition_earliest_offset": (partition | {"cluster_name": "prod"}, 4),
+    }
+    assert {n: (both[n][0].labels, both[n][0].value) for n in of_topics} == of_topics
