@@ -76,6 +76,7 @@ sbom: $(SUPPLY)/.installed ## Write dist/sbom.cdx.json: everything the images ca
 licences: $(SUPPLY)/.installed ## Write dist/licences.md, and fail at a licence that may not be shipped
 	@mkdir -p dist
 	$(TOOLS)/pip-licenses --python $(SHIPPED) --from=mixed --order=license --format=markdown --output-file=dist/licences.md
+	@printf '\n' | cat - docs/licences.md >> dist/licences.md
 	$(TOOLS)/pip-licenses --python $(SHIPPED) --from=mixed --partial-match --fail-on="AGPL;Affero;SSPL;BUSL;UNKNOWN" >/dev/null
 
 audit: $(SUPPLY)/.installed ## Ask the advisory database about everything that is shipped (needs the package index)

@@ -4,11 +4,15 @@ From `data/sentiment-training-<language>.tsv` and, by their embeddings alone, fr
 `sentiment-fresh.tsv`: the lists were grown on these two, so what the lists find there is worth more than elsewhere, and
 the weights must not learn that. The blind files are not read. Prints a tenfold cross-validation over the training
 files in which lines that stand together (translations, contrasts) are left out together.
+
+`--check` writes nothing, tells how far the committed weights are from what is learned anew, and exits with 1 if they
+would judge differently.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +24,8 @@ from services.workers.sentiment import local, meaning
 GAMMA, RIDGE, LISTS = 1 / 384, 0.5, 2.0
 """Width of the kernel; how much is smoothed; what the lists count beside the embedding. By cross-validation."""
 _TOGETHER = 4
+ALIKE = 0.001
+"""Shares that are as near are the same: other machines add up in another order."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +101,17 @@ def cross_validated(every: list[Line], vectors: meaning.Floats, found: meaning.F
             print(f"  confidence {sure[chosen].mean():.2f}: {right[chosen].mean():.1%} of {chosen.sum()}")
 
 
+def apart(learnt: dict, committed: dict, vectors: meaning.Floats, found: meaning.Floats) -> tuple[float, int]:
+    """How far the two weights' shares are apart at most, over the texts learned from, and how many labels differ."""
+    one, other = (guessed(weights, vectors, found) for weights in (learnt, committed))
+    return float(np.abs(one - other).max()), int((one.argmax(1) != other.argmax(1)).sum())
+
+
 def main() -> None:
     """The command."""
-    argparse.ArgumentParser(prog="python -m bench.sentiment_train", description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m bench.sentiment_train", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the committed weights, write nothing")
+    check = parser.parse_args().check
     every = lines()
     vectors = meaning.embedded([line.text for line in every])
     if vectors is None:
@@ -105,7 +119,13 @@ def main() -> None:
     found = np.array([local.lists_find(sentences(line.text), line.language) for line in every], dtype=np.float32)
     cross_validated(every, vectors, found)
     scored = np.array([line.group is not None for line in every])
-    np.savez_compressed(meaning.WEIGHTS, **learned(vectors, found, [line.label for line in every], scored))
+    learnt = learned(vectors, found, [line.label for line in every], scored)
+    if check:
+        with np.load(meaning.WEIGHTS, allow_pickle=False) as file:
+            far, labels = apart(learnt, {name: file[name] for name in file.files}, vectors, found)
+        print(f"shares at most {far:.5f} apart, {labels} labels of {len(every)} differ")
+        sys.exit(0 if far <= ALIKE and not labels else 1)
+    np.savez_compressed(meaning.WEIGHTS, **learnt)
     print(f"{meaning.WEIGHTS.name}: {meaning.WEIGHTS.stat().st_size / 1e6:.2f} MB from {len(every)} texts")
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hocket.contracts.specialties import load_specialties
+from hocket.contracts.specialties import STRATEGIES, load_specialties
 from hocket.core.work import Document, Input, Work
+from hocket.llm.asking import FALLBACK_TOKENS
 from hocket.llm.models import Models
 from hocket.llm.schemas import faults
 from hocket.runtime.clock import now_ms
+from services.planner.decompose import MAX_OUTPUT_TOKENS as PLANNING_TOKENS
 from services.workers.engine import Engines, Outcome
 from tests.support.simulated import Reply, SimulatedProvider
+from tests.support.tree import ROOT
 
 SPECIALTIES = load_specialties()
 REPLIES: dict[str, dict[str, Any]] = {
@@ -27,6 +32,9 @@ REPLIES: dict[str, dict[str, Any]] = {
     "decision": {"decision": "pay", "because": "It is due."},
     "synthesis": {"text": "Take A.", "sources": ["a"]},
 }
+
+WHOLE = {"extraction", "summarisation"}
+"""Their local engines do all of the work, and so this task's too, when every model has failed."""
 
 
 async def asked(api: str, name: str, *replies: Reply) -> tuple[Outcome, SimulatedProvider]:
@@ -44,6 +52,8 @@ def test_there_are_ten() -> None:
     assert set(SPECIALTIES) == set(REPLIES)
     limits = {n: SPECIALTIES[n].max_output_tokens for n in ("code", "research", "analysis", "writing", "synthesis")}
     assert limits == {"code": 4096, "research": 2048, "analysis": 2048, "writing": 3000, "synthesis": 2048}
+    assert (PLANNING_TOKENS, FALLBACK_TOKENS) == (1_024, 1_024)
+    assert [n for n, s in SPECIALTIES.items() if not (s.prompt.strip() and set(s.ladder) == set(STRATEGIES))] == []
 
 
 def _within(said: Any, kept: Any) -> bool:
@@ -78,8 +88,9 @@ async def test_a_reply_that_does_not_fit_is_repaired_once(api: str, name: str) -
 
 
 @pytest.mark.parametrize("api", ["anthropic", "openai"])
-@pytest.mark.parametrize("name", ["code", "writing"])
-async def test_without_a_local_engine_a_reply_that_never_fits_fails_clearly(api: str, name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(REPLIES) - WHOLE))
+async def test_a_reply_that_never_fits_fails_clearly(api: str, name: str) -> None:
+    """Also where there is a local engine: this task leaves it nothing that it could do."""
     outcome, provider = await asked(api, name, Reply(data={"nothing": 1}))
     assert outcome.output is None
     assert outcome.error is not None
@@ -87,6 +98,17 @@ async def test_without_a_local_engine_a_reply_that_never_fits_fails_clearly(api:
     assert "does not fit, even after one repair: the reply: there is no field 'nothing'" in outcome.error.message
     models = {logged.model for logged in provider.log}
     assert len(provider.log) == 2 * len(models), "one repair for each rung, no more"
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai"])
+@pytest.mark.parametrize("name", sorted(WHOLE))
+async def test_a_reply_that_never_fits_gives_way_to_the_local_engine_and_the_receipt_says_so(
+    api: str, name: str
+) -> None:
+    outcome, provider = await asked(api, name, Reply(data={"nothing": 1}))
+    assert (outcome.engine, faults(SPECIALTIES[name].output_schema, outcome.output)) == ("local", [])
+    assert "(malformed)" in (outcome.why or "")
+    assert len(provider.log) == 2 * len({logged.model for logged in provider.log}), "one repair for each rung, no more"
 
 
 @pytest.mark.parametrize("name", ["code", "writing"])
@@ -99,6 +121,26 @@ async def test_without_any_model_they_say_in_one_sentence_what_is_missing(name: 
     assert outcome.error.kind == "needs_model"
     assert outcome.error.message.startswith(f"The specialty {name} needs a model (")
     assert "ANTHROPIC_API_KEY" in outcome.error.message
+
+
+TUNED = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/fine-tuning-data.md").read_text("utf-8"), re.DOTALL)
+
+
+async def test_a_model_of_ones_own_is_one_entry_with_its_own_price(tmp_path: Path) -> None:
+    """The entry of docs/howto/fine-tuning-data.md, as it stands there."""
+    [entry] = TUNED
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_text(entry, "utf-8")
+    work = Work(task_id="t", specialty="writing", instruction="Do it.", text="x")
+    reply = Reply(data=REPLIES["writing"], input_tokens=2_000, output_tokens=500)
+    async with SimulatedProvider(lambda _: reply) as provider:
+        engines = Engines(Models.from_env(provider.env("openai") | {"HOCKET_MODELS": str(catalogue)}), now_ms)
+        outcome = await engines.run(SPECIALTIES["writing"], work, strategy="fast", deadline_ms=now_ms() + 20_000)
+        await engines.close()
+    assert outcome.engine == "openai/ft:gpt-6-luna:your-house::abc123"
+    assert [logged.model for logged in provider.log] == ["ft:gpt-6-luna:your-house::abc123"]
+    [used] = outcome.usage
+    assert used.cost_usd == pytest.approx(2_000 * 0.9e-6 + 500 * 3.6e-6)
 
 
 @pytest.mark.parametrize("api", ["anthropic", "openai"])

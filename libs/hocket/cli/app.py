@@ -25,6 +25,7 @@ from hocket.cli.options import (
     OutputOption,
     PriorityOption,
     ReasonOption,
+    SaveOption,
     SessionOption,
     SpecialtiesOption,
     StrategyOption,
@@ -86,6 +87,7 @@ def ask(
     max_cost: MaxCostOption = None,
     request_id: IdOption = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Also show text while it is written.")] = False,
+    save: SaveOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Ask, watch the tasks, get the answer and its receipt. With --follow -o json: a JSON line for each event.
@@ -93,8 +95,10 @@ def ask(
     Exit codes: 0 completed, 2 wrong usage, 3 partial, 4 failed, 5 timed out, 6 cancelled.
     """
     from hocket.cli.ask import Wish, build_request, run_ask
+    from hocket.cli.save import must_be_free
     from hocket.runtime.clock import now_ms
 
+    must_be_free(save)
     settings = settings_of(ctx)
     wish = Wish(
         text=text, files=attach or (), workflow=workflow, strategy=strategy, timeout=timeout,
@@ -102,7 +106,7 @@ def ask(
         session=session, on_busy=on_busy, deadline=deadline,
     )  # fmt: skip
     request = build_request(wish, settings, request_id=_id(request_id), now_ms=now_ms())
-    end(run_ask(settings, request, replay=request_id is not None, follow=follow, output=output))
+    end(run_ask(settings, request, replay=request_id is not None, follow=follow, save=save, output=output))
 
 
 @app.command()
@@ -146,18 +150,27 @@ def _id(given: str | None) -> str:
 @guarded
 def result(
     ctx: typer.Context,
+    *,
     request_id: IdArg,
     timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for an answer that is not there yet.")] = 5.0,
     from_offset: Annotated[int | None, typer.Option(min=0, help="Where in its partition of answers to begin.")] = None,
+    save: SaveOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Find the answer to a request by its id."""
     from hocket.cli.ask import find, late, show
+    from hocket.cli.save import must_be_free
+    from hocket.cli.save import save as write
 
-    found = asyncio.run(find(settings_of(ctx), request_id, seconds=timeout, from_offset=from_offset))
+    must_be_free(save)
+    settings = settings_of(ctx)
+    found = asyncio.run(find(settings, request_id, seconds=timeout, from_offset=from_offset))
     if found is None:
         raise late(request_id, timeout)
-    end(show(found, output))
+    code = show(found, output)
+    if save is not None:
+        write(found, save, settings)
+    end(code)
 
 
 @app.command()

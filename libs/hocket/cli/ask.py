@@ -16,6 +16,7 @@ from hocket.cli.base import EXIT_CODES, TIMED_OUT, CliError, Output, print_json,
 from hocket.cli.exchange import Exchange, Place, connect
 from hocket.cli.live import FOLLOW_SECONDS, Follower, say_how_to_go_on, telling
 from hocket.cli.render import answer_json, print_answer, watching
+from hocket.cli.save import save as write
 from hocket.contracts import claims
 from hocket.contracts.records import Answer, Attachment, Control, OnBusy, Policy, Request, Strategy
 from hocket.runtime.settings import Settings
@@ -158,8 +159,11 @@ async def _send(exchange: Exchange, request: Request, settings: Settings) -> Non
     await exchange.send(small, event_id=request.request_id, at_ms=request.submitted_at)
 
 
-def run_ask(settings: Settings, request: Request, *, replay: bool, follow: bool, output: Output) -> int:
-    """`hocket ask`: returns the exit code. Ctrl-C leaves the request running. `follow` also tells the streamed text."""
+def run_ask(
+    settings: Settings, request: Request, *, replay: bool, follow: bool, output: Output, save: Path | None = None
+) -> int:
+    """`hocket ask`: returns the exit code. Ctrl-C leaves the request running. `follow` also tells the streamed text;
+    `save` is a folder that the answer is written to, too."""
     deadline = request.policy.deadline
     seconds = FOLLOW_SECONDS if deadline is None else (deadline - request.submitted_at) / 1000 + _GRACE_SECONDS
     sent = threading.Event()
@@ -178,7 +182,10 @@ def run_ask(settings: Settings, request: Request, *, replay: bool, follow: bool,
     if answer is None:
         say_how_to_go_on(request.request_id, follower)
         raise late(request.request_id, seconds)
-    return show(answer, output, told=follow and output is Output.json)
+    code = show(answer, output, told=follow and output is Output.json)
+    if save is not None:
+        write(answer, save, settings)
+    return code
 
 
 @contextmanager

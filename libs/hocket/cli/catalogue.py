@@ -44,6 +44,7 @@ def _specialty_row(s: Specialty) -> dict[str, Any]:
         "needs": "a model for part of it (local engine for the rest)" if s.needs_model else _needs(s),
         "needs_model": s.needs_model,
         "ladder": {k: list(v) for k, v in s.ladder.items()},
+        "max_output_tokens": s.max_output_tokens,
         "version": s.version,
         "from": "hocket" if s.builtin else str(s.folder),
     }

@@ -32,6 +32,10 @@ BusyOption = Annotated[
     Literal["reject", "enqueue", "replace"] | None,
     typer.Option("--on-busy", help="When another request holds the session (default: reject)."),
 ]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option("--save", help="New folder for the answer's text, each task's output as JSON, and charts as SVG."),
+]
 IdArg = Annotated[str, typer.Argument(help="The request's id.")]
 TaskArg = Annotated[str, typer.Argument(help="The step that waits, by its id.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; stands in the answer.")]

@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     specialties: Path | None = Field(default=None, description="Folder with specialties of your own")
     workflows: Path | None = Field(default=None, description="Folder with declared workflows of your own")
     patterns: Path | None = Field(
-        default=None, description="Folder with your own rules for local engines: extraction.toml, sentiment.toml"
+        default=None,
+        description="Folder with your own rules for local engines: extraction, sentiment, analysis, research (.toml)",
     )
 
     instance: str = Field(default_factory=socket.gethostname, description="Stable name of this process among its peers")

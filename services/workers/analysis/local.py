@@ -12,6 +12,7 @@ from hocket.documents.language import language_of
 from services.workers.analysis.chart import bars, line
 from services.workers.analysis.figures import Findings, analysed
 from services.workers.analysis.tables import tables
+from services.workers.analysis.values import words
 
 MAX_TABLES = 20
 _SHOWN = 5
@@ -19,7 +20,12 @@ _DRAWN = 12
 
 
 def run(work: Work) -> dict[str, Any]:
-    """Analyse every table among the documents."""
+    """Analyse every table among the documents, by the words that count for this workflow."""
+    with words.of(work.workflow):
+        return _analysed(work)
+
+
+def _analysed(work: Work) -> dict[str, Any]:
     given = tables(work)
     if not given:
         raise NeedsModel(

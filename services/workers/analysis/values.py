@@ -6,14 +6,13 @@ could be either.
 """
 
 import datetime as dt
-import functools
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from hocket.documents.userfiles import Rules
 
 _LARGEST = 1e100
 """Larger ones are no quantities, and their squares would overflow."""
@@ -39,10 +38,8 @@ _DATES = (
 )
 
 
-@functools.cache
-def words() -> dict[str, Any]:
-    """words.toml, beside this file."""
-    return tomllib.loads((Path(__file__).parent / "words.toml").read_text("utf-8"))
+words = Rules(Path(__file__).with_name("words.toml"), "analysis")
+"""What the cells and headers of tables are read by."""
 
 
 def is_missing(cell: Raw) -> bool:
@@ -142,7 +139,7 @@ def _built(found: dict[str, str | None], kind: str, *, day_first: bool) -> dt.da
     if kind == "either":
         a, b = found["a"], found["b"]
         found = {**found, "d": a if day_first else b, "m": b if day_first else a}
-    month = _month(found.get("n") or "") if kind == "named" else int(found["m"] or 0)
+    month = _months().get((found.get("n") or "").casefold()) if kind == "named" else int(found["m"] or 0)
     year = int(found["y"] or 0)
     try:
         return dt.date(year + 2000 if year < 100 else year, month or 0, int(found.get("d") or 1))
@@ -150,15 +147,16 @@ def _built(found: dict[str, str | None], kind: str, *, day_first: bool) -> dt.da
         return None
 
 
-@functools.cache
-def _month(name: str) -> int | None:
-    small = name.casefold()
+@words.built
+def _months() -> dict[str, int]:
+    """Names of months and the beginnings that only one of a language's months has."""
+    found: dict[str, int] = {}
     for names in words()["months"].values():
-        exact = [n for n, full in enumerate(names, start=1) if full == small]
-        short = [n for n, full in enumerate(names, start=1) if full.startswith(small)]
-        if exact or len(short) == 1:
-            return int((exact or short)[0])
-    return None
+        begun = Counter(full[:n] for full in names for n in range(1, len(full) + 1))
+        for number, full in enumerate(names, start=1):
+            short = {full[:n]: number for n in range(1, len(full)) if begun[full[:n]] == 1}
+            found = {full: number} | short | found
+    return found
 
 
 def day_first(cells: Sequence[Raw], locale: str) -> tuple[bool, bool]:

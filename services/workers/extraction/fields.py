@@ -148,9 +148,9 @@ def _currency(text: str, total: Money | None, kind: str) -> tuple[str | None, st
 
 def _days(reading: Reading, labels: Sequence[Label], kind: str, *, month_first: bool) -> dict[str, Found[str] | None]:
     read = _day_reader(month_first=month_first)
-    issued = _first(values(reading.rows, labels, "issue_date", read)) or _said_day(
-        reading.text, month_first=month_first
-    )
+    said = [*patterns()["terms"]["issued"], *(patterns()["contract"]["made"] if kind == "contract" else ())]
+    issued = _first(values(reading.rows, labels, "issue_date", read))
+    issued = issued or _said_day(reading.text, said, month_first=month_first)
     due = _first(values(reading.rows, labels, "due_date", read))
     if kind == "email" and issued is None:
         issued = _mail_date(reading)
@@ -180,10 +180,10 @@ def _mail_date(reading: Reading) -> Found[str] | None:
     return Found(value=found[0].date.isoformat(), snippet=found[0].text, rank=9, where=INLINE, row=0)
 
 
-def _said_day(text: str, *, month_first: bool) -> Found[str] | None:
-    """ "our invoice 4711 dated 3 May 2026": a date that follows the number within a sentence."""
+def _said_day(text: str, said: Sequence[str], *, month_first: bool) -> Found[str] | None:
+    """ "our invoice 4711 dated 3 May 2026": a date that follows such words within a sentence."""
     folded = fold(text)
-    for pattern in patterns()["terms"]["issued"]:
+    for pattern in said:
         for match in re.finditer(fold_pattern(pattern), folded):
             found = [
                 day for day in dates(text[match.end() : match.end() + 30], month_first=month_first) if not day.start

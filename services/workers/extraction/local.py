@@ -11,7 +11,7 @@ from services.workers.extraction.fields import fields_of, ids_of
 from services.workers.extraction.items import items_of
 from services.workers.extraction.pairing import labels_of
 from services.workers.extraction.parties import contract_parties
-from services.workers.extraction.values import amounts, dates, fold, ibans, is_month_first, patterns, rules_of
+from services.workers.extraction.values import amounts, dates, fold, ibans, is_month_first, patterns
 
 MAX_LIST = 500
 _LISTS = ("parties", "dates", "amounts", "emails", "phones", "ibans", "ids", "line_items")
@@ -34,7 +34,7 @@ _LABELLED_PHONE = re.compile(
 def run(work: Work) -> dict[str, Any]:
     """Extract from everything the task was given; the first document that has a field gives it."""
     forced = work.options.get("kind")
-    with rules_of(work.workflow):
+    with patterns.of(work.workflow):
         known = patterns()["kinds"]
         return _merged([_extract(reading, forced if forced in known else None) for reading in readings(work)])
 

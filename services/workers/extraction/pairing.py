@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hocket.documents.layout import Cell, Row
-from services.workers.extraction.values import fold, patterns, per_rules
+from services.workers.extraction.values import fold, patterns
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def _key(text: str) -> str:
     return re.sub(r"[^a-z0-9#]", "", fold(text))
 
 
-@per_rules
+@patterns.built
 def _lexicon() -> dict[str, tuple[str, int]]:
     """Label to (field, rank); identifiers are fields named `id:<which>`."""
     data = patterns()
@@ -70,7 +70,7 @@ def _lexicon() -> dict[str, tuple[str, int]]:
     return known
 
 
-@per_rules
+@patterns.built
 def _pattern() -> re.Pattern[str]:
     data = patterns()
     labels = {fold(label) for group in ("labels", "ids") for labels in data[group].values() for label in labels}
@@ -106,7 +106,7 @@ def _misread_label(cell: Cell, row: int, column: int) -> list[Label]:
     return [Label(field=field, rank=rank, row=row, column=column, start=0, end=len(head))]
 
 
-@per_rules
+@patterns.built
 def _long_labels() -> list[str]:
     return [label for label in _lexicon() if len(label) >= 9]
 
@@ -125,7 +125,7 @@ def _labels_of_cell(cell: Cell, row: int, column: int) -> Iterator[Label]:
             yield Label(field=field, rank=rank, row=row, column=column, start=match.start(), end=match.end())
 
 
-@per_rules
+@patterns.built
 def _columns() -> dict[str, str]:
     return {_key(word): name for name, words in patterns()["columns"].items() for word in words}
 

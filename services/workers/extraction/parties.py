@@ -13,6 +13,10 @@ _POSTCODE = re.compile(
 )
 _CONTACT = re.compile(r"@|www\.|https?:|\+?\d[\d ()/-]{7,}\d|\b(?:IBAN|BIC|VAT|USt)\b", re.IGNORECASE)
 
+_RECITAL = 700
+"""How far from "between" the second party may begin, in characters."""
+_LONGEST_NAME = 80
+
 
 def name_of(text: str, where: int) -> tuple[str, int] | None:
     """A `Reader` for names: the text up to a mark that ends one."""
@@ -142,14 +146,52 @@ def _score(name: str, cell: Cell, rows: Sequence[Row], number: int) -> float:
 
 
 def contract_parties(text: str) -> list[str]:
-    """The two names of "between X, … and Y, …"."""
-    match = re.search(
-        r"(?is)\b(?:by and between|between|zwischen|entre(?: les soussignés)?)\b[\s:]+"
-        r"(?:\(?1\)?[.)]?\s+)?(?P<one>.{3,400}?)"
-        r"[\s,;]+(?:and|und|et)\s+(?:\(?2\)?[.)]?\s+)?(?P<two>[A-ZÄÖÜÉ].{3,200})",
-        " ".join(text.split()),
-    )
-    if match is None:
-        return []
-    names = [name_of(match[which], BELOW) for which in ("one", "two")]
-    return [name[0] for name in names if name is not None and len(name[0]) <= 80]
+    """The two names of "between X, … and Y, …", else those that stand behind their parts ("Tenant: …")."""
+    words = patterns()["contract"]
+    between = re.search(rf"(?i)\b(?:{_either(words['between'])})\b[\s:]+", text)
+    names = _two(text[between.end() :][:_RECITAL]) if between else []
+    return names if len(names) == 2 else _by_part(text) or names
+
+
+def _two(text: str) -> list[str]:
+    """The names on both sides of the "and" that divides the parties, which is not the first one in "Smith and Sons"."""
+    ands = re.finditer(rf"(?i)[\s,;]+(?:{_either(patterns()['contract']['and'])})\s*:?\s+(?=[^\W\d_]|\(?2)", text)
+    found = []
+    for match in ands:
+        one, two = _party(text[: match.start()]), _party(text[match.end() :])
+        if one and two and two[0].isupper():
+            alone = re.search(r"\n\W*\w+[\s:]*\n", match.group()) is not None
+            weight = 4 * alone + 2 * _ends_with_form(one) + _form(two)
+            found.append((weight, -match.start(), [one, two]))
+    return max(found)[2] if found else []
+
+
+def _by_part(text: str) -> list[str]:
+    """The parties of a contract that names them by what they are to each other, a line each."""
+    part = rf"(?im)^[^\w\n]*(?:\w{{1,3}}\s)?(?:{_either(patterns()['contract']['parts'])})\s*:\s*"
+    names = [_party(text[match.end() :].partition("\n")[0]) for match in re.finditer(part, text)]
+    found = list(dict.fromkeys(name for name in names if name))
+    return found if len(found) > 1 else []
+
+
+def _party(text: str) -> str | None:
+    """The name that a text begins with. Its lines belong to it until it is whole or an address begins."""
+    lead = rf"(?i)\s*(?:\(?[12]\)?[.)]?\s+)?(?:(?:{_either(patterns()['contract']['before'])})\s+)?"
+    start = re.match(lead, text)
+    lines = text[start.end() if start else 0 :].split("\n")
+    name = lines[0]
+    for line in lines[1:3]:
+        if _form(name) or re.search(r"[,;(]", name) or not line.strip() or _addressed(line.partition(",")[0]):
+            break
+        name = f"{name} {line}"
+    got = name_of(" ".join(name.split()), BELOW)
+    return got[0] if got and len(got[0]) <= _LONGEST_NAME and not _addressed(got[0]) else None
+
+
+def _ends_with_form(name: str) -> bool:
+    return any(name.endswith(f" {form}") for form in patterns()["company"]["forms"])
+
+
+def _either(words: Sequence[str]) -> str:
+    """Words as an alternative of a regular expression, longer ones first."""
+    return "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))

@@ -9,56 +9,15 @@ import datetime as dt
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
 
-from hocket.documents.userfiles import files_of, merged_rules
+from hocket.documents.userfiles import Rules
 
-_BUILTIN = Path(__file__).with_name("patterns.toml")
-_rules: ContextVar[dict[str, Any] | None] = ContextVar("extraction_rules", default=None)
-T = TypeVar("T")
-
-
-@contextmanager
-def rules_of(workflow: str | None) -> Iterator[None]:
-    """Within it, `patterns()` are this workflow's, the user's files included. Raises BadInput for a broken file."""
-    token = _rules.set(merged_rules(files_of(_BUILTIN, "extraction", workflow)))
-    try:
-        yield
-    finally:
-        _rules.reset(token)
-
-
-def patterns() -> dict[str, Any]:
-    """The rules that count here: labels, months, currencies, kinds."""
-    found = _rules.get()
-    return merged_rules(files_of(_BUILTIN, "extraction", None)) if found is None else found
-
-
-def per_rules(build: Callable[[], T]) -> Callable[[], T]:
-    """Builds once for each set of rules; the oldest of a few is forgotten."""
-    built: dict[int, tuple[dict[str, Any], T]] = {}
-
-    @functools.wraps(build)
-    def cached() -> T:
-        rules = patterns()
-        found = built.get(id(rules))
-        if found is None or found[0] is not rules:
-            if len(built) >= _KEPT:
-                built.clear()
-            # The rules are kept beside what was built from them, so that their id stays theirs.
-            found = built[id(rules)] = (rules, build())
-        return found[1]
-
-    return cached
-
-
-_KEPT = 16
+patterns = Rules(Path(__file__).with_name("patterns.toml"), "extraction")
+"""The rules that count here: labels, months, currencies, kinds, contracts."""
 
 
 def fold(text: str) -> str:
@@ -118,12 +77,12 @@ class Money:
     end: int
 
 
-@per_rules
+@patterns.built
 def _signs() -> dict[str, str]:
     return {sign.casefold(): code for code, signs in patterns()["currencies"].items() for sign in signs}
 
 
-@per_rules
+@patterns.built
 def _money() -> re.Pattern[str]:
     signs = "|".join(re.escape(sign) for sign in sorted(_signs(), key=len, reverse=True))
     before = rf"(?P<before>(?<![^\W\d_])(?:{signs}){_BLANK}{{0,2}})?"
@@ -178,13 +137,13 @@ class Day:
     end: int
 
 
-@per_rules
+@patterns.built
 def _months() -> dict[str, int]:
     names = enumerate(patterns()["months"].values(), start=1)
     return {fold(word): month for month, words in names for word in words}
 
 
-@per_rules
+@patterns.built
 def _date_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     names = "|".join(sorted(_months(), key=len, reverse=True))
     year, gap = r"(?P<y>\d{4}|'?\d{2}(?!\d))", r"[\s.\-/]*"

@@ -13,7 +13,7 @@ from typing import Any
 from hocket.core.work import BadInput, NeedsModel, Work
 from hocket.documents.language import language_of
 from services.workers.research.passages import Passage, passages, sources
-from services.workers.research.terms import asked_for, stem, terms_of
+from services.workers.research.terms import asked_for, stem, terms_of, words
 
 _K1 = 1.2
 _B = 0.75
@@ -29,6 +29,11 @@ _WORDS = {
 
 def run(work: Work) -> dict[str, Any]:
     """Quote up to `options.passages` (default 5) passages on `options.question`, else on what the task asks."""
+    with words.of(work.workflow):
+        return _found(work)
+
+
+def _found(work: Work) -> dict[str, Any]:
     found = sources(work)
     if not found:
         raise NeedsModel("Research beyond the request's own documents needs a model: none with text is attached.")

@@ -5,12 +5,12 @@ Savoy, "Light stemming approaches for the French, Portuguese, German and Hungari
 S-stemmer for English with -ing and -ed added. They never need to give a word, only the same piece for its forms.
 """
 
-import functools
 import re
-import tomllib
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+
+from hocket.documents.userfiles import Rules
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001 - the typographic apostrophe is meant
 _ELISION = re.compile(r"^(?:l|d|j|m|n|s|t|c|qu|jusqu|lorsqu|puisqu)['’](?=\w)")  # noqa: RUF001
@@ -23,12 +23,18 @@ _FR = (
 )  # fmt: skip
 
 
-@functools.cache
+words = Rules(Path(__file__).with_name("words.toml"), "research")
+"""Which words say nothing."""
+
+
+@words.built
 def _lists() -> dict[str, dict[str, frozenset[str]]]:
-    raw = tomllib.loads((Path(__file__).parent / "words.toml").read_text("utf-8"))
     return {
-        kind: {language: frozenset(_fold(w) for w in words.split()) for language, words in by_language.items()}
-        for kind, by_language in raw.items()
+        kind: {
+            language: frozenset(_fold(w) for line in lines for w in line.split())
+            for language, lines in words()[kind].items()
+        }
+        for kind in ("stop", "asking")
     }
 
 
@@ -56,7 +62,16 @@ def asked_for(question: str, language: str) -> list[str]:
     for word in words_of(question):
         if word not in silent and (len(word) > 1 or word.isdigit()):
             by_stem.setdefault(stem(word, language), word)
-    return list(by_stem.values())
+    subject = _subject(question, language)
+    found = [word for key, word in by_stem.items() if key not in subject]
+    return found or list(by_stem.values())
+
+
+def _subject(question: str, language: str) -> set[str]:
+    """Stems of what the question calls the documents: "the offers" of "What do the offers say about ...?" """
+    folded = _fold(question)
+    matches = (re.search(form, folded) for form in words()["subject"].get(language, ()))
+    return {stem(match[1], language) for match in matches if match}
 
 
 def _stop(kind: str, language: str) -> frozenset[str]:

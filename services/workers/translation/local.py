@@ -1,6 +1,7 @@
 """The local engine of translation: formats, and the way dates, numbers and currencies are written. No language.
 
 with: {to: html}                            # text, markdown, html, csv, json
+with: {to: json, from: csv}                 # from: else as declared, by the name, by the looks (a CSV has none)
 with: {locale: de, from_locale: en-GB}      # en-US (en), en-GB, de, fr; from_locale: else by the text's language
 """
 
@@ -28,6 +29,7 @@ def run(work: Work) -> dict[str, Any]:
             "numbers and currencies are written can be converted (options to and locale)."
         )
     text, source = _source(work)
+    source = _format(work, "from", source)
     changes: list[dict[str, str]] = []
     if locale is not None:
         text, changes = _localised(work, text, locale)
@@ -47,9 +49,14 @@ def _target(work: Work) -> str | None:
         found = _INTO.search(said)
         if found is None or _TRANSLATES.search(said):
             return None
-        wanted = found[1].lower().removeprefix("plain ")
+        return found[1].lower().removeprefix("plain ")
+    return _format(work, "to", "")
+
+
+def _format(work: Work, name: str, default: str) -> str:
+    wanted = work.options.get(name) or default
     if wanted not in FORMATS:
-        raise BadInput(f"The option to must be one of {', '.join(FORMATS)}, not {wanted!r}.")
+        raise BadInput(f"The option {name} must be one of {', '.join(FORMATS)}, not {wanted!r}.")
     return str(wanted)
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.invoice_pages import Text, as_docx
 from hocket.core.work import BadInput, Document, Input, Work
 from services.workers.extraction.local import run
 from tests.support import invoices
@@ -181,6 +182,94 @@ def test_without_documents_the_inputs_are_read():
     source = Input(task_id="translate", specialty="translation", output={"text": FRENCH})
     record = run(Work(task_id="e", specialty="extraction", instruction="", text="ignored", inputs=(source,)))
     assert record["number"] == "FA-00118"
+
+
+@pytest.mark.parametrize(
+    ("text", "parties"),
+    [
+        ("between Smith and Sons Ltd and Mary Jones.", ["Smith and Sons Ltd", "Mary Jones"]),
+        ("by and between (1) Harbour Ltd, a company, and (2) Smith and Sons Ltd", ["Harbour Ltd", "Smith and Sons Ltd"]),
+        ("between Northgate\nInstruments Ltd, of Bristol and Alder &\nFinch GmbH, Am Markt 3", ["Northgate Instruments Ltd", "Alder & Finch GmbH"]),
+        ("zwischen\nHerrn Karl Otto\nHauptstraße 5\n80331 München\nund\nReinhardt AG\nAm Markt 3", ["Herrn Karl Otto", "Reinhardt AG"]),
+        ("Vermieter: Frau Ute Kern, Am Hang 2\nMieter: Kluge & Partner GbR\nMiete", ["Frau Ute Kern", "Kluge & Partner GbR"]),
+        ("ENTRE :\nAtelier Lefèvre SARL\n12 rue des Lilas\nET :\nMme Claire Fontaine\n4 quai Haut", ["Atelier Lefèvre SARL", "Mme Claire Fontaine"]),
+        ("Le bailleur : SCI Les Tilleuls, 3 rue Haute\nLe locataire : M. Jean Petit", ["SCI Les Tilleuls", "M. Jean Petit"]),
+        ("The meeting is between nine and ten o'clock.", []),
+    ],
+)  # fmt: skip
+def test_the_parties_of_a_contract_however_it_names_them(text, parties):
+    assert of_text(text, kind="contract")["parties"] == parties
+
+
+GERMAN_CONTRACT = """Dienstleistungsvertrag Nr. DV-2026-114
+
+zwischen
+
+Müller und Söhne Maschinenbau GmbH, Hauptstraße 17, 80331 München
+(nachfolgend "Auftraggeber")
+
+und
+
+Reinhardt Gebäudeservice AG, Am Markt 3, 10115 Berlin
+
+wird am 3. März 2026 folgender Vertrag geschlossen.
+
+§ 2 Die Vergütung beträgt 1.250,00 EUR im Monat, auf DE89 3704 0044 0532 0130 00, Telefon 089 1234567.
+§ 3 Der Vertrag beginnt am 01.04.2026 und kann mit einer Frist von drei Monaten gekündigt werden.
+"""
+FRENCH_CONTRACT = """CONTRAT DE PRESTATION N° CP-2026-07
+
+Entre les soussignés :
+
+La société Atelier Lefèvre SARL, 12 rue des Lilas, 75011 Paris,
+
+et
+
+Transports Béranger SAS, 4 quai de la Loire, 44000 Nantes,
+
+il a été convenu ce qui suit, à Paris, le 5 mai 2026.
+
+Article 1. Le prestataire assure l'entretien pour 1 250,00 € par an. Tél. 01 44 55 66 77
+Article 2. Le contrat prend effet le 1er juin 2026. Résiliation avec préavis de trois mois.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "number", "parties", "made", "phone"),
+    [
+        (GERMAN_CONTRACT, "de", "DV-2026-114", ["Müller und Söhne Maschinenbau GmbH", "Reinhardt Gebäudeservice AG"], "2026-03-03", "089 1234567"),
+        (FRENCH_CONTRACT, "fr", "CP-2026-07", ["Atelier Lefèvre SARL", "Transports Béranger SAS"], "2026-05-05", "01 44 55 66 77"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("medium", ["text", "docx"])
+def test_german_and_french_contracts(text, language, number, parties, made, phone, medium):
+    record = of_text(text) if medium == "text" else run(invoices.work(written(text), "vertrag.docx", ""))
+    assert (record["kind"], record["language"], record["number"]) == ("contract", language, number)
+    assert (record["parties"], record["issue_date"], record["phones"]) == (parties, made, [phone])
+    assert [amount["value"] for amount in record["amounts"]] == [1250.0]
+    assert len(record["dates"]) == 2
+    assert all(snippet in record["text"] for snippet in record["evidence"].values())
+
+
+def written(text: str) -> bytes:
+    """As a Word document."""
+    return as_docx([Text(page=0, x=20, y=10.0 * n, text=line) for n, line in enumerate(text.splitlines()) if line])
+
+
+RECEIPTS = {
+    "en": "The Corner Store\n22 High Street, Leeds LS1 4AB\n\nRECEIPT No 00871\n14/11/2026 17:02\n\nMilk 2L     1.95\nBread     1.40\n\nTOTAL     £3.35\nCASH     £5.00\nCHANGE DUE     £1.65",
+    "de": "Bäckerei Brandt\nLindenallee 4, 20255 Hamburg\n\nQuittung\nDatum: 14.11.2026  09:12\n\n2 x Brötchen     1,00\n1 x Kaffee     2,35\n\nSumme EUR     3,35\nMwSt 7 %     0,22\nBar gegeben     5,00\nRückgeld     1,65",
+    "fr": "Café du Port\n3 quai des Belges, 13001 Marseille\nTICKET DE CAISSE\nLe 14/11/2026 12:31\n\n1 Café     1,95\n1 Pain     1,40\n\nTOTAL     3,35 €\ndont TVA 10 %     0,30\nEspèces     5,00\nRendu     1,65",
+}
+
+
+@pytest.mark.parametrize("language", RECEIPTS)
+def test_receipts_in_three_languages(language):
+    record = of_text(RECEIPTS[language])
+    currency = "GBP" if language == "en" else "EUR"
+    assert (record["kind"], record["vendor"]) == ("receipt", RECEIPTS[language].splitlines()[0])
+    assert (record["total"], record["currency"], record["issue_date"]) == (3.35, currency, "2026-11-14")
+    assert record["missing"] == []
 
 
 @pytest.mark.parametrize(

@@ -166,4 +166,26 @@ def test_stems() -> None:
     ]  # fmt: skip
     assert [words for language, words in same if len({stem(w, language) for w in words}) != 1] == []
     assert stem("2026", "en") == "2026"
-    assert asked_for("What does the contract say about the notice period?", "en") == ["contract", "notice", "period"]
+    assert asked_for("Does the contract have a notice period?", "en") == ["contract", "notice", "period"]
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "asked"),
+    [
+        ("What do the offers say about delivery and warranty?", "en", ["delivery", "warranty"]),
+        ("What does the contract say about the contract's end?", "en", ["end"]),
+        ("What do the offers say?", "en", ["offers"]),
+        ("Was sagen die Angebote zur Lieferung?", "de", ["lieferung"]),
+        ("Was steht in den Verträgen über die Haftung?", "de", ["haftung"]),
+        ("Que disent les offres sur la garantie ?", "fr", ["garantie"]),
+    ],
+)
+def test_what_a_question_calls_the_documents_is_not_looked_for(question: str, language: str, asked: list[str]) -> None:
+    assert asked_for(question, language) == asked
+
+
+def test_the_example_is_answered_for_each_offer() -> None:
+    offers = tuple(text(path.name, path.read_text("utf-8")) for path in sorted(Path("examples/offers").iterdir()))
+    found = run(work("What do the offers say about delivery and warranty?", *offers, options={"passages": 8}))
+    said = {(p["document"], w) for p in found["passages"] for w in ("deliver", "arranty") if w in p["quote"].lower()}
+    assert said == {(offer.name, word) for offer in offers for word in ("deliver", "arranty")}

@@ -110,6 +110,11 @@ def test_an_amount_keeps_its_value_on_any_way_round(number: int, cents: int, way
     assert text == start
 
 
+def test_a_text_that_is_a_table_may_be_called_one() -> None:
+    found = convert("name;price\na;1,50\n", to="json", **{"from": "csv"})
+    assert (json.loads(found["text"]), found["source_format"]) == ([{"name": "a", "price": "1,50"}], "csv")
+
+
 def test_changes_are_listed() -> None:
     found = convert("Bitte zahlen Sie 1.234,50 € bis zum 14.11.2026 auf das Konto.", locale="en-GB")
     assert [(c["kind"], c["before"]) for c in found["changes"]] == [("currency", "1.234,50 €"), ("date", "14.11.2026")]
@@ -130,6 +135,7 @@ def test_the_instruction_may_name_the_format_and_not_the_language() -> None:
         ("just text", {"to": "csv"}, "no table"),
         ("# no table", {"to": "json"}, "exactly one table"),
         ("x", {"to": "pdf"}, "must be one of text"),
+        ("x", {"to": "csv", "from": "xls"}, "from must be one of text"),
         ("please pay the total of the invoice on 03/04/2026", {"locale": "de"}, "two days"),
         ("12,5", {"locale": "de"}, "from_locale"),
         ("the total", {"locale": "xx"}, "locale must be one of"),
