@@ -76,7 +76,7 @@ QUERIES: dict[str, tuple[str, str, float]] = {
     "HocketDeadLetters": ("sum(last_15m)", _count("hocket_dead_letters", by="topic,kind"), 0),
     "HocketMonitorBlind": ("min(last_5m)", "max:hocket.hocket_offsets_age_seconds{*}", 60),
     "HocketProviderErrors": (
-        "sum(last_5m)",
+        "sum(last_2m)",
         _share(
             " + ".join(_count(_CALLS, f"outcome:{o}", "engine") for o in _GONE),
             _count(_CALLS, by="engine"),
