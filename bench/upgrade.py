@@ -73,13 +73,15 @@ class Fleet:
         self.running[role] = (version, process)
         return process
 
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
+    def stop(self, role: str, version: Version, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise SystemExit("a process did not end within 60 s of SIGTERM") from None
+            log = self.folder / f"{role}-{version.name}.log"
+            said = log.read_text(errors="replace")[-2000:]
+            raise SystemExit(f"{role} of {version.name} did not end within 60 s of SIGTERM: {said}") from None
 
     def check(self) -> None:
         for role, (version, process) in self.running.items():
@@ -89,10 +91,10 @@ class Fleet:
 
     async def replace(self, role: str, version: Version, beside: float) -> None:
         """The new one first, the old one stopped once both have run side by side."""
-        _, old = self.running[role]
+        before, old = self.running[role]
         self.start(role, version)
         await asyncio.sleep(beside)
-        await asyncio.to_thread(self.stop, old)
+        await asyncio.to_thread(self.stop, role, before, old)
         self.check()
 
 
@@ -136,7 +138,7 @@ async def move(fleet: Fleet, to: Version, beside: float) -> None:
             print(f"  {role} is {to.name}", flush=True)
         return
     print("  the joined topics differ: all aggregators are stopped first", flush=True)
-    await asyncio.gather(*(asyncio.to_thread(fleet.stop, fleet.running[r][1]) for r in aggregators))
+    await asyncio.gather(*(asyncio.to_thread(fleet.stop, r, *fleet.running[r]) for r in aggregators))
     for role in aggregators:
         fleet.start(role, to)
 
