@@ -50,10 +50,16 @@ class Version:
     joined: frozenset[str]
 
     def topics(self, env: dict[str, str]) -> None:
-        command = [str(self.python), "-c", "from hocket.cli.app import main; main()", "topics", "apply"]
-        done = subprocess.run(command, env=env, cwd=env["HOME"], capture_output=True, text=True, check=False)
+        done = self._hocket(env, "topics", "apply")
         if done.returncode not in (0, 3):
             raise SystemExit(f"{self.name}: topics apply: {done.stdout}{done.stderr}")
+        if "HOCKET_REGISTRY_URL" in env:
+            done = self._hocket(env, "schemas", "register")
+            print(f"  {self.name}: schemas register ends with {done.returncode}", flush=True)
+
+    def _hocket(self, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.python), "-c", "from hocket.cli.app import main; main()", *words]
+        return subprocess.run(command, env=env, cwd=env["HOME"], capture_output=True, text=True, check=False)
 
 
 @dataclass
