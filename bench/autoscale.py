@@ -151,9 +151,9 @@ def adapter(folder: Path, kubeconfig: str, url: str, every: int) -> Iterator[Non
 
 
 def install(mode: str, arguments: argparse.Namespace, monitor: int, prefix: str) -> None:
-    """The chart as a user installs it, one specialty only, its way down shortened."""
+    """The chart as a user installs it, one specialty only, its way down shortened (as shipped: a pod each 120 s)."""
     down = {
-        "stabilizationWindowSeconds": 15,
+        "stabilizationWindowSeconds": 30,
         "selectPolicy": "Min",
         "policies": [{"type": "Pods", "value": 1, "periodSeconds": 5}],
     }

@@ -19,18 +19,27 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import Answer, Attachment, Request
+from hocket.kafka.admin import list_topics
+from hocket.kafka.client import codec_of
+from hocket.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 LETTER = ROOT / "examples" / "complaint.eml"
 BACK_WITHIN_S = 180.0
-CODEC = Codec()
+
+
+@cache
+def codec() -> Codec:
+    """By HOCKET_REGISTRY_URL, as every client."""
+    return codec_of(Settings())
 
 
 @dataclass
@@ -119,7 +128,7 @@ async def ask(bootstrap: str, tally: Tally, rate: float, stop: asyncio.Event) ->
 async def sent(producer: AIOKafkaProducer, one: Request) -> None:
     while True:
         try:
-            await producer.send_and_wait("requests", CODEC.encode(one, "requests"), key=one.request_id.encode())
+            await producer.send_and_wait("requests", codec().encode(one, "requests"), key=one.request_id.encode())
         except KafkaError as e:
             if not e.retriable:
                 raise
@@ -129,18 +138,25 @@ async def sent(producer: AIOKafkaProducer, one: Request) -> None:
 
 
 async def listen(bootstrap: str, tally: Tally, ready: asyncio.Event) -> None:
-    """Reads committed answers from now on, for ever."""
-    consumer = AIOKafkaConsumer("answers", bootstrap_servers=bootstrap, isolation_level="read_committed")
+    """Reads committed answers for ever. From the first one there is: where topics are new, a consumer may learn the
+    end of a partition only seconds later, and would miss what came meanwhile."""
+    settings = Settings(bootstrap=bootstrap)
+    while not (found := [t for t in await list_topics(settings) if t.name == "answers" and t.ready]):
+        await asyncio.sleep(0.2)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
-        await consumer.seek_to_end()
+        consumer.assign([TopicPartition("answers", p) for p in range(found[0].partitions)])
         ready.set()
         while True:
             for records in (await consumer.getmany(timeout_ms=300)).values():
                 for record in records:
-                    answer = CODEC.decode(record.value, Answer)
+                    answer = codec().decode(record.value, Answer)
                     tally.answers.setdefault(answer.request_id, []).append(answer.status)
-                    tally.last_at = time.monotonic()
+                    if answer.request_id in tally.asked:
+                        tally.last_at = time.monotonic()
     finally:
         await consumer.stop()
 
@@ -164,6 +180,8 @@ async def run(args: argparse.Namespace) -> int:
     while tally.open and time.monotonic() - ended < args.patience:
         await asyncio.sleep(0.5)
     await asyncio.sleep(5)  # for strays
+    if listening.done():
+        listening.result()  # raises what ended it
     listening.cancel()
     return report(tally, ended)
 

@@ -1,11 +1,14 @@
 """An older version and this one side by side on the same topics, under load: there, and back again.
 
-    make upgrade-test ARGS="--old v0.1.0"
+    make upgrade-test ARGS="--old v0.1.0 --registry"
 
 The older version is built from its commit with the dependencies that it locked, in an environment of its own (one to
 two minutes). Then UPGRADING.md is followed as an operator does: topics first, then planner and workers one by one, each
 new process started before an old one is stopped, then the aggregators; where the joined topics differ, the old ones are
 stopped first. Half-way every service runs in both versions. Ends with 1 unless every request got exactly one answer.
+
+With --registry all of them, the client too, use a schema registry (Apicurio, in memory). Without one an older version
+cannot read a record whose schema it does not know, so that versions with other schemas do not get along side by side.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import yaml
 
 from bench.compose_faults import Tally, ask, listen, report
 from bench.conditions import broker, conditions
+from hocket.local.registry import ApicurioRegistry
 
 ROOT = Path(__file__).parents[1]
 ROLES = {
@@ -46,10 +50,16 @@ class Version:
     joined: frozenset[str]
 
     def topics(self, env: dict[str, str]) -> None:
-        command = [str(self.python), "-c", "from hocket.cli.app import main; main()", "topics", "apply"]
-        done = subprocess.run(command, env=env, cwd=env["HOME"], capture_output=True, text=True, check=False)
+        done = self._hocket(env, "topics", "apply")
         if done.returncode not in (0, 3):
             raise SystemExit(f"{self.name}: topics apply: {done.stdout}{done.stderr}")
+        if "HOCKET_REGISTRY_URL" in env:
+            done = self._hocket(env, "schemas", "register")
+            print(f"  {self.name}: schemas register ends with {done.returncode}", flush=True)
+
+    def _hocket(self, env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.python), "-c", "from hocket.cli.app import main; main()", *words]
+        return subprocess.run(command, env=env, cwd=env["HOME"], capture_output=True, text=True, check=False)
 
 
 @dataclass
@@ -69,13 +79,15 @@ class Fleet:
         self.running[role] = (version, process)
         return process
 
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
+    def stop(self, role: str, version: Version, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
             process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise SystemExit("a process did not end within 60 s of SIGTERM") from None
+            log = self.folder / f"{role}-{version.name}.log"
+            said = log.read_text(errors="replace")[-2000:]
+            raise SystemExit(f"{role} of {version.name} did not end within 60 s of SIGTERM: {said}") from None
 
     def check(self) -> None:
         for role, (version, process) in self.running.items():
@@ -85,10 +97,10 @@ class Fleet:
 
     async def replace(self, role: str, version: Version, beside: float) -> None:
         """The new one first, the old one stopped once both have run side by side."""
-        _, old = self.running[role]
+        before, old = self.running[role]
         self.start(role, version)
         await asyncio.sleep(beside)
-        await asyncio.to_thread(self.stop, old)
+        await asyncio.to_thread(self.stop, role, before, old)
         self.check()
 
 
@@ -132,7 +144,7 @@ async def move(fleet: Fleet, to: Version, beside: float) -> None:
             print(f"  {role} is {to.name}", flush=True)
         return
     print("  the joined topics differ: all aggregators are stopped first", flush=True)
-    await asyncio.gather(*(asyncio.to_thread(fleet.stop, fleet.running[r][1]) for r in aggregators))
+    await asyncio.gather(*(asyncio.to_thread(fleet.stop, r, *fleet.running[r]) for r in aggregators))
     for role in aggregators:
         fleet.start(role, to)
 
@@ -158,7 +170,9 @@ async def run(args: argparse.Namespace, folder: Path) -> int:
     print(conditions(old=old.name, rate=args.rate, beside_s=args.beside))
     print(f"installed {old.name} in {time.monotonic() - began:.0f} s", flush=True)
     async with broker() as running:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("HOCKET_")} | {
+        env = {
+            k: v for k, v in os.environ.items() if not k.startswith("HOCKET_") or k.startswith("HOCKET_REGISTRY")
+        } | {
             "HOCKET_BOOTSTRAP": running.bootstrap,
             "HOCKET_PARTITIONS": "4",
             "HOCKET_BLOB_STORE": (folder / "blobs").as_uri(),
@@ -183,6 +197,8 @@ async def run(args: argparse.Namespace, folder: Path) -> int:
             while tally.open and time.monotonic() - ended < args.patience:
                 await asyncio.sleep(0.5)
             await asyncio.sleep(2)  # for strays
+        if listening.done():
+            listening.result()  # raises what ended it
         listening.cancel()
     return report(tally, ended)
 
@@ -202,11 +218,17 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3.0, help="requests a second")
     parser.add_argument("--beside", type=float, default=5.0, help="seconds that both versions of a service run")
     parser.add_argument("--patience", type=float, default=90.0, help="seconds to wait for the last answers")
+    parser.add_argument("--registry", action="store_true", help="with a schema registry")
     parser.add_argument("--back", action=argparse.BooleanOptionalAction, default=True, help="and back to the old one")
     args = parser.parse_args()
     args.old = args.old or last_release()
-    with tempfile.TemporaryDirectory(prefix="hocket-upgrade-") as folder:
-        sys.exit(asyncio.run(run(args, Path(folder))))
+    with tempfile.TemporaryDirectory(prefix="hocket-upgrade-") as folder, contextlib.ExitStack() as stack:
+        if args.registry:
+            url = stack.enter_context(ApicurioRegistry()).url
+            # For the client in this process, and for every version that it starts.
+            os.environ |= {"HOCKET_REGISTRY_URL": url, "HOCKET_REGISTRY_AUTO_REGISTER": "true"}
+        code = asyncio.run(run(args, Path(folder)))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterable
 
 from hocket.contracts.specialties import Specialty, load_specialties
 from hocket.contracts.workflows import load_workflows
-from hocket.kafka.admin import TopicsError, check_joined, list_topics
+from hocket.kafka.admin import KafkaUnreachable, TopicsError, check_joined, list_topics
 from hocket.kafka.client import codec_of, topics_of
+from hocket.kafka.log import KafkaRefused
 from hocket.runtime import tracing
 from hocket.runtime.lifecycle import collect_rarely, read_settings, start_tracing
 from hocket.runtime.logs import setup_logs
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 async def topics_are_there(settings: Settings, specialties: Collection[str]) -> None:
     """Waits until all topics exist, the joined ones with one partition count; says what is missing.
 
-    Raises KafkaUnreachable when no broker answers for long.
+    Raises KafkaUnreachable when no broker answers for long, KafkaRefused when none lets us in.
     """
     wanted = topics_of(settings).all(specialties)
     while True:
@@ -70,7 +71,11 @@ def main() -> None:
     )
     start_tracing("aggregator", settings)
     with Vitals(settings) as vitals:
-        asyncio.run(topics_are_there(settings, specialties))
+        try:
+            asyncio.run(topics_are_there(settings, specialties))
+        except (KafkaUnreachable, KafkaRefused) as e:
+            log.critical("the aggregator stops: %s", e)
+            sys.exit(1)
         try:
             _join(settings, world, vitals)
         except Exception:

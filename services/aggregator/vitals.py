@@ -13,6 +13,7 @@ from hocket import __version__
 from hocket.contracts import headers
 from hocket.contracts.records import Heartbeat
 from hocket.kafka.client import codec_of, topics_of
+from hocket.kafka.log import KafkaRefused
 from hocket.runtime import metrics
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health, serving
@@ -87,9 +88,15 @@ class Vitals:
         async with serving(self._settings, self.health) as url, asyncio.TaskGroup() as together:
             if url:
                 log.info("health and metrics at %s", url)
-            beats = together.create_task(self._beat())
+            beats = together.create_task(self._beat_unless_refused())
             await self._stop.wait()
             beats.cancel()
+
+    async def _beat_unless_refused(self) -> None:
+        try:
+            await self._beat()
+        except KafkaRefused as e:  # the join meets the same, or does without heartbeats
+            log.error("the aggregator sends no heartbeats: %s", e)  # noqa: TRY400 - the message says it
 
     async def _beat(self) -> None:
         from hocket.kafka.aio import open_producer

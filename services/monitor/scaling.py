@@ -1,6 +1,9 @@
 """How many workers each specialty should have. Pure: what is known goes in, a number and its reason come out.
 
-    wanted = ceil(((backlog + expected) / drain time + arrivals) * service time / concurrency)
+    wanted = ceil(((backlog + expected) / (drain time - start time) + arrivals) * service time / concurrency)
+
+The start time passes before a new worker helps: the monitor looks, the autoscaler looks, a pod starts, the group
+settles. Without it a burst would be gone one start time too late, however large the drain time is.
 
 Backlog is net lag without the partitions that are stuck: a record that nobody can work would hold the workers up for
 ever, and is an alert instead. Expected is what plans under way will dispatch next. A request that waits for its
@@ -30,10 +33,12 @@ _LIMITED_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
-    """What the operator wants: the backlog gone within `drain_seconds`; on figures older than a few looks the last
-    signal is kept for `keep_seconds`, and then `fallback_workers` are asked for."""
+    """What the operator wants: the backlog gone within `drain_seconds`, of which a new worker takes `start_seconds`
+    until it works; on figures older than a few looks the last signal is kept for `keep_seconds`, and then
+    `fallback_workers` are asked for."""
 
     drain_seconds: float = 60.0
+    start_seconds: float = 0.0
     keep_seconds: float = 300.0
     fallback_workers: int = 1
 
@@ -76,7 +81,7 @@ def _workers(demand: Demand, targets: Targets) -> tuple[int, Reason]:
     work = demand.backlog + demand.expected
     if work <= 0 and demand.arrivals_per_second <= 0:
         return 0, "idle"
-    per_second = work / max(0.001, targets.drain_seconds) + demand.arrivals_per_second
+    per_second = work / working_seconds(targets) + demand.arrivals_per_second
     seconds = (UNKNOWN_SERVICE_MS if demand.service_ms is None else demand.service_ms) / 1000
     wanted: int = max(1, math.ceil(per_second * seconds / max(1, demand.concurrency)))
     coming = demand.expected + math.ceil(demand.arrivals_per_second * targets.drain_seconds)
@@ -88,6 +93,13 @@ def _workers(demand: Demand, targets: Targets) -> tuple[int, Reason]:
         caps.append((demand.workers, "rate_limited"))
     most, why = min(caps, key=lambda cap: cap[0])
     return (most, why) if most < wanted else (wanted, "backlog")
+
+
+def working_seconds(targets: Targets) -> float:
+    """What of the drain time new workers have to work in. Never less than a quarter: a drain time near the start time
+    cannot be met, and would ask for any number."""
+    drain = max(0.001, targets.drain_seconds)
+    return max(drain - targets.start_seconds, drain / 4)
 
 
 def held(last: Signal, targets: Targets, now_ms: int) -> Signal:

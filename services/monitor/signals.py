@@ -24,6 +24,7 @@ class Signals:
         self._default = Learned(service_ms=None, concurrency=settings.concurrency)
         self._targets = Targets(
             drain_seconds=settings.scaling_drain_seconds,
+            start_seconds=settings.scaling_start_seconds,
             keep_seconds=settings.scaling_keep_seconds,
             fallback_workers=settings.scaling_fallback_workers,
         )

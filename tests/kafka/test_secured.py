@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from hocket.kafka.admin import KafkaUnreachable, list_topics
+from hocket.kafka.log import KafkaRefused
 from hocket.local.broker import BrokerOptions, EmbeddedBroker
 from hocket.local.process import free_ports
 from hocket.runtime.settings import Settings
@@ -106,6 +109,51 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
             for done in admin.alter_user_scram_credentials([wish]).values():
                 done.result(20)
             yield Secured(broker, authority, issuer)
+
+
+WRONG: dict[str, tuple[str, dict[str, str], str]] = {
+    "password": (
+        "SCRAM",
+        {"HOCKET_SASL_PASSWORD": "guessed"},
+        r"refuses the login of 'scram-hocket'.*HOCKET_SASL_PASSWORD",
+    ),
+    "mechanism": ("SCRAM", {"HOCKET_SASL_MECHANISM": "PLAIN"}, "no login by PLAIN.*HOCKET_SASL_MECHANISM"),
+    "client secret": ("OAUTH", {"HOCKET_SASL_PASSWORD": "guessed"}, "/token refuses client 'oauth-hocket'"),
+    "CA": ("SCRAM", {"HOCKET_SSL_CAFILE": ""}, "certificate of Kafka at .* is not accepted here.*HOCKET_SSL_CAFILE"),
+    "no certificate": ("MTLS", {"HOCKET_SSL_CERTFILE": "", "HOCKET_SSL_KEYFILE": ""}, "HOCKET_SSL_CERTFILE"),
+    "no TLS": ("SCRAM", {"HOCKET_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, "That port may want TLS"),
+}
+"""What is wrong: the listener, the variables, and what the one before the screen reads."""
+
+
+async def test_a_closed_door_is_told_with_who_must_act(
+    secured: Secured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for what, (mode, changes, told) in WRONG.items():
+        given = {k: v for k, v in (secured.login(mode) | changes).items() if v}
+        with monkeypatch.context() as patch:
+            for name, value in given.items():
+                patch.setenv(name, value)
+            wrong = Settings(bootstrap=secured.broker.address(mode))
+        with pytest.raises((KafkaRefused, KafkaUnreachable)) as raised:
+            await list_topics(wrong, wait_seconds=0)
+        assert re.search(told, str(raised.value)), f"{what}: {raised.value}"
+        assert "guessed" not in str(raised.value)
+        assert "no Kafka broker answers" not in str(raised.value), what
+    home = Settings(bootstrap=secured.broker.address("SCRAM"), state_dir=tmp_path / "state")
+    login = secured.login("SCRAM") | {"HOCKET_SASL_PASSWORD": "guessed"}
+    asked, checked = await asyncio.gather(
+        asyncio.to_thread(hocket, home, login, "topics", "list"), asyncio.to_thread(hocket, home, login, "doctor")
+    )
+    assert asked.returncode != 0
+    assert "hocket: Kafka at" in asked.stderr
+    assert "refuses the login of 'scram-hocket'" in asked.stderr
+    assert "refuses the login" in " ".join(checked.stdout.split())
+    aggregator = Service("services.aggregator", home, tmp_path / "aggregator.log", **login).start()
+    assert aggregator.process is not None
+    assert await asyncio.to_thread(aggregator.process.wait, 60) == 1, aggregator.tail()
+    assert "refuses the login of 'scram-hocket'" in aggregator.tail()
+    assert "Traceback" not in aggregator.log.read_text()
 
 
 def hocket(home: Settings, login: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:

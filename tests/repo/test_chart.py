@@ -103,12 +103,8 @@ def test_every_variable_that_the_templates_set_is_a_setting() -> None:
         "HOCKET_PROVIDERS",
         "HOCKET_MODELS",
     }
-    assert named - known <= {
-        "HOCKET_SCALING_DRAIN_SECONDS",
-        "HOCKET_SASL_TOKEN_URL",
-        "HOCKET_SASL_SCOPE",
-        "HOCKET_SSL_KEY_PASSWORD",
-    }
+    assert named
+    assert sorted(named - known) == []
 
 
 def rendered(example: str) -> list[dict[str, Any]]:
@@ -232,6 +228,7 @@ WRONG = {
     "workers.code.replica=1": "replica",
     "wrokers.code.replicas=1": "wrokers",
     "autoscaling.mode=on": "autoscaling",
+    "autoscaling.targetDrainSeconds=10": "well above that",
 }
 GOOD = "kafka.bootstrapServers=k:9092,blobStore.url=s3://b/h"
 
@@ -265,6 +262,40 @@ def test_a_specialty_is_one_key(helm: str) -> None:
         container = after[service]["spec"]["template"]["spec"]["containers"][0]
         assert {"name": "HOCKET_SPECIALTIES", "value": "/etc/hocket/specialties"} in container["env"], service
         assert "/etc/hocket/specialties/legal" in [m["mountPath"] for m in container["volumeMounts"]], service
+
+
+LOGINS = {
+    "kafka.securityProtocol=SASL_SSL,kafka.sasl.mechanism=OAUTHBEARER,kafka.sasl.existingSecret=client,"
+    "kafka.sasl.usernameKey=id,kafka.sasl.passwordKey=secret,kafka.sasl.tokenUrl=https://login/token,"
+    "kafka.sasl.scope=kafka": {
+        "HOCKET_SASL_MECHANISM": "OAUTHBEARER",
+        "HOCKET_SASL_USERNAME": ("client", "id"),
+        "HOCKET_SASL_PASSWORD": ("client", "secret"),
+        "HOCKET_SASL_TOKEN_URL": "https://login/token",
+        "HOCKET_SASL_SCOPE": "kafka",
+    },
+    "kafka.securityProtocol=SSL,kafka.tls.ca.existingSecret=cluster,kafka.tls.client.existingSecret=user,"
+    "kafka.tls.client.certKey=user.crt,kafka.tls.client.keyKey=user.key,kafka.tls.client.passwordKey=user.password": {
+        "HOCKET_SSL_CAFILE": "/etc/hocket/kafka-ca/ca.crt",
+        "HOCKET_SSL_CERTFILE": "/etc/hocket/kafka-client/user.crt",
+        "HOCKET_SSL_KEYFILE": "/etc/hocket/kafka-client/user.key",
+        "HOCKET_SSL_KEY_PASSWORD": ("user", "user.password"),
+    },
+}
+
+
+@with_helm
+@every_helm
+@pytest.mark.parametrize("sets", LOGINS, ids=["OAUTHBEARER", "mTLS with a locked key"])
+def test_every_pod_is_given_its_whole_login(helm: str, sets: str) -> None:
+    done = template(helm, GOOD, sets)
+    assert done.returncode == 0, done.stderr
+    for name, spec in pods([d for d in yaml.safe_load_all(done.stdout) if d]):
+        given = {}
+        for entry in spec["containers"][0]["env"]:
+            ref = entry.get("valueFrom", {}).get("secretKeyRef")
+            given[entry["name"]] = (ref["name"], ref["key"]) if ref else entry.get("value")
+        assert {k: given.get(k) for k in LOGINS[sets]} == LOGINS[sets], name
 
 
 @with_helm

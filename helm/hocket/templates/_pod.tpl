@@ -229,6 +229,8 @@ affinity:
 {{- if eq .service "monitor" }}
 - name: HOCKET_SCALING_DRAIN_SECONDS
   value: {{ int .root.Values.autoscaling.targetDrainSeconds | quote }}
+- name: HOCKET_SCALING_START_SECONDS
+  value: {{ int .root.Values.autoscaling.startSeconds | quote }}
 {{- end }}
 {{- end -}}
 

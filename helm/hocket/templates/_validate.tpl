@@ -30,6 +30,9 @@
 {{- if and $scaled (eq $v.autoscaling.signal "monitor") (eq (toString $v.monitor.enabled) "false") -}}
 {{- fail "autoscaling.signal is monitor, and monitor.enabled is false: leave the monitor in, or set autoscaling.signal to kafka or autoscaling.mode to none" -}}
 {{- end -}}
+{{- if and $scaled (le (int $v.autoscaling.targetDrainSeconds) (int $v.autoscaling.startSeconds)) -}}
+{{- fail (printf "autoscaling.targetDrainSeconds is %d, but a new pod works only after about %d s (autoscaling.startSeconds): set it well above that" (int $v.autoscaling.targetDrainSeconds) (int $v.autoscaling.startSeconds)) -}}
+{{- end -}}
 {{- $contract := .Files.Get "files/contract.json" | fromJson -}}
 {{- range $specialty, $own := $v.workers -}}
 {{- if not (regexMatch "^[a-z][a-z0-9-]{1,39}$" $specialty) -}}

@@ -20,6 +20,7 @@ from hocket.contracts.specialties import SpecialtyError, load_specialties
 from hocket.contracts.workflows import WorkflowError, load_workflows
 from hocket.kafka.admin import KafkaUnreachable, TopicsError, admin, joined_count
 from hocket.kafka.client import topics_of
+from hocket.kafka.log import KafkaRefused
 from hocket.runtime.settings import Settings, data_home
 
 _EXTRAS = {
@@ -173,6 +174,8 @@ async def _kafka(settings: Settings) -> list[Check]:
         async with admin(settings, wait_seconds=_KAFKA_SECONDS) as client:
             cluster = await client.describe_cluster()
             topics = {t["topic"]: len(t["partitions"]) for t in await client.describe_topics(None)}
+    except KafkaRefused as e:
+        return [_fail("kafka", str(e), "correct the settings that it names, or ask the operator of Kafka")]
     except KafkaUnreachable as e:
         return [_fail("kafka", str(e), await _tcp_word(settings.bootstrap))]
     found = [_pass("kafka", f"{settings.bootstrap} answers, {len(cluster['brokers'])} broker(s)")]

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from hocket.contracts.topics import Topics, TopicSpec
 from hocket.kafka.client import aiokafka_options, topics_of
+from hocket.kafka.log import KafkaRefused
+from hocket.kafka.login import look
 from hocket.kafka.topic_configs import Difference, differences, set_configs, topic_configs
 from hocket.runtime.settings import Settings
 
@@ -28,7 +30,7 @@ Action = Literal["created", "grown", "set", "differs"]
 
 
 class KafkaUnreachable(Exception):  # noqa: N818 - the name says what is the case
-    """No broker answers at the bootstrap address; the message names it and what to do."""
+    """No broker answers at the bootstrap address, or none lets us in; the message names it and what to do."""
 
 
 class TopicsError(Exception):
@@ -160,7 +162,10 @@ def decide(
 
 @asynccontextmanager
 async def admin(settings: Settings, *, wait_seconds: float = WAIT_SECONDS) -> AsyncIterator[Any]:
-    """A connected aiokafka admin client; tries again until `wait_seconds` are over, then raises KafkaUnreachable."""
+    """A connected aiokafka admin client; tries again until `wait_seconds` are over, then raises KafkaUnreachable.
+
+    Raises KafkaRefused at once when a broker answers and lets this client in under no circumstances.
+    """
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 
@@ -175,8 +180,7 @@ async def admin(settings: Settings, *, wait_seconds: float = WAIT_SECONDS) -> As
             break
         except (KafkaError, OSError, TimeoutError) as e:
             await client.close()
-            if time.monotonic() >= give_up:
-                raise KafkaUnreachable(unreachable(settings, e)) from e
+            await raise_closed(settings, e, give_up=time.monotonic() >= give_up)
             await asyncio.sleep(_PAUSE_SECONDS)
         except BaseException:
             await client.close()
@@ -185,6 +189,15 @@ async def admin(settings: Settings, *, wait_seconds: float = WAIT_SECONDS) -> As
         yield client
     finally:
         await client.close()
+
+
+async def raise_closed(settings: Settings, cause: BaseException, *, give_up: bool) -> None:
+    """After a failure to connect. Raises KafkaRefused when trying again cannot help, KafkaUnreachable at the end."""
+    found = await look(settings) if give_up or settings.security_protocol != "PLAINTEXT" else None
+    if found is not None and found.final:
+        raise KafkaRefused(found.sentence) from cause
+    if give_up:
+        raise KafkaUnreachable(found.sentence if found else unreachable(settings, cause)) from cause
 
 
 def unreachable(settings: Settings, cause: BaseException) -> str:

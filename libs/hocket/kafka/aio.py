@@ -24,7 +24,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from hocket.contracts.headers import Headers
-from hocket.kafka.admin import KafkaUnreachable, unreachable
+from hocket.kafka.admin import KafkaUnreachable, raise_closed
 from hocket.kafka.client import aiokafka_options
 from hocket.kafka.log import Assigned, CommitRefused, KafkaRefused, Raw, Revoked, TooLarge, Written
 from hocket.runtime.settings import Settings
@@ -55,7 +55,10 @@ def _refused(error: KafkaError, settings: Settings) -> KafkaRefused:
 
 
 async def _start(make: Callable[[], Any], settings: Settings) -> Any:
-    """A started client. Tries for 30 s, as brokers and services often start together; then raises KafkaUnreachable."""
+    """A started client. Tries for 30 s, as brokers and services often start together; then raises KafkaUnreachable.
+
+    Raises KafkaRefused at once where that cannot help, as with a wrong password.
+    """
     give_up = time.monotonic() + _START_S
     while True:
         client = make()
@@ -66,8 +69,7 @@ async def _start(make: Callable[[], Any], settings: Settings) -> Any:
             raise _refused(e, settings) from e
         except (KafkaError, OSError) as e:
             await _close(client)
-            if time.monotonic() > give_up:
-                raise KafkaUnreachable(unreachable(settings, e)) from e
+            await raise_closed(settings, e, give_up=time.monotonic() > give_up)
             await asyncio.sleep(_PAUSE_S)
         except BaseException:
             await _close(client)

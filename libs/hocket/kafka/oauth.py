@@ -16,12 +16,17 @@ from hocket.runtime.clock import now_ms
 from hocket.runtime.settings import Settings
 
 _TIMEOUT_S = 10.0
+_NO = (400, 401, 403)
 _MARGIN = 0.2
 """The part of a token's life in which a new one is asked for."""
 
 
 class TokenError(OSError):
     """The token endpoint gives no token; the message says who must act. An OSError: clients try again."""
+
+
+class TokenRefusedError(TokenError):
+    """The endpoint has said no to this client: asking again will not help."""
 
 
 class Tokens:
@@ -57,7 +62,8 @@ class Tokens:
         except urllib.error.HTTPError as e:
             with e:
                 detail = e.read(300).decode(errors="replace")
-            raise TokenError(
+            kind = TokenRefusedError if e.code in _NO else TokenError
+            raise kind(
                 f"{self._url} refuses client {self._client!r} a token ({e.code}: {detail}). Correct "
                 "HOCKET_SASL_USERNAME, HOCKET_SASL_PASSWORD (client id and secret) or HOCKET_SASL_SCOPE"
             ) from e

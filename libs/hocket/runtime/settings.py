@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     scaling_drain_seconds: float = Field(
         default=60.0, gt=0, description="The scaling signal asks for workers that work a backlog off within this time"
     )
+    scaling_start_seconds: float = Field(
+        default=15.0,
+        ge=0,
+        description="What of that time passes before a new worker works (the autoscaler's looks, a pod's start)",
+    )
     scaling_keep_seconds: float = Field(
         default=300.0, ge=0, description="While Kafka gives no figures, the last scaling signal is kept for this time"
     )

@@ -22,7 +22,9 @@ demands = st.builds(
     service_ms=st.none() | st.floats(0, 600_000),
     arrivals_per_second=st.floats(0, 500),
 )
-targets = st.builds(Targets, drain_seconds=st.floats(1, 600), keep_seconds=st.floats(0, 600))
+targets = st.builds(
+    Targets, drain_seconds=st.floats(1, 600), start_seconds=st.floats(0, 600), keep_seconds=st.floats(0, 600)
+)
 PLAIN = Demand(
     specialty="extraction",
     backlog=600,
@@ -61,6 +63,26 @@ def test_the_backlog_is_gone_within_the_target_time():
     found = signal(PLAIN, Targets(), 1)
     assert (found.desired_workers, found.reason) == (4, "backlog")
     assert signal(replace(PLAIN, arrivals_per_second=10), Targets(), 1).desired_workers == 8
+
+
+def test_the_time_until_a_new_worker_works_is_part_of_the_target_time():
+    # 600 tasks in the 30 s that are left are 20 a second.
+    assert signal(PLAIN, Targets(start_seconds=30), 1).desired_workers == 8
+
+
+@given(st.integers(1, 10_000), st.floats(0.01, 60), st.integers(1, 64), st.floats(20, 600))
+def test_a_burst_is_gone_in_time_however_long_workers_take_to_start(backlog, seconds, concurrency, drain):
+    burst = replace(PLAIN, backlog=backlog, service_ms=1000 * seconds, concurrency=concurrency, partitions=10**9)
+    many = replace(burst, partitions_with_work=10**9)
+    start = drain / 2
+    workers = signal(many, Targets(drain_seconds=drain, start_seconds=start), 1).desired_workers
+    assert start + backlog * seconds / (workers * concurrency) <= drain * (1 + 1e-9)
+
+
+def test_a_target_time_that_nothing_can_meet_asks_for_no_endless_number():
+    assert signal(PLAIN, Targets(drain_seconds=10, start_seconds=15), 1).desired_workers == 12
+    few = replace(PLAIN, backlog=10)
+    assert signal(few, Targets(drain_seconds=10, start_seconds=15), 1).desired_workers == 2
 
 
 def test_caps_say_which_one_holds():
