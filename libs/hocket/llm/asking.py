@@ -224,23 +224,27 @@ class Asker:
 
     async def _retried(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, int]:
         """The reply, and when the call that gave it began."""
-        tries = 0
+        tries, waited = 0, 0
         while True:
             tries += 1
             try:
                 return await dial.once(entry, call)
             except ModelError as e:
+                failed_at = self.now_ms()
                 wait = retry.decide(
                     e,
                     attempt=tries,
-                    now_ms=self.now_ms(),
+                    now_ms=failed_at,
                     deadline_ms=self.deadline_ms,
                     schedule=self.models.tuning.schedule_ms,
+                    waited_ms=waited,
                 )
                 if wait is None or self._is_spent():
                     raise
                 if not await self._awake(entry, wait):
                     raise
+                # What this call's own provider asked for is its word, not our pace.
+                waited = 0 if e.retry_after_ms else self.now_ms() - failed_at
 
     async def _awake(self, entry: Entry, wait_ms: int) -> bool:
         """Waits before a retry, and longer if the provider has asked others for a longer rest; False: retry no more."""

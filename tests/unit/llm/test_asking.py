@@ -63,6 +63,18 @@ async def test_what_is_retryable_is_retried_twice_on_schedule() -> None:
     assert [a.number for a in scene.asker.ledger.attempts] == [1, 2, 3]
 
 
+async def test_a_wait_that_took_longer_than_meant_is_followed_by_a_longer_one() -> None:
+    scene = Scene(in_turn(ModelError("overloaded", "x"), ModelError("overloaded", "y"), GOOD))
+
+    async def slow(seconds: float) -> None:
+        await scene.clock.sleep(seconds)
+        scene.clock.at_ms += 1_900  # a busy machine
+
+    scene.asker.sleep = slow
+    assert isinstance(await scene.climb("small"), Found)
+    assert scene.clock.slept == [0.5, 3.0]
+
+
 async def test_a_model_that_cannot_be_had_is_replaced_by_the_next_providers() -> None:
     scene = Scene(in_turn(ModelError("quota", "x")), in_turn(GOOD))
     found = await scene.climb("small", "middle")
