@@ -131,11 +131,10 @@ class Asker:
             deadline_ms=self.deadline_ms,
             left_usd=self.gate.left_usd(),
         )
-        bounded = call if limits.left_usd is not None else None
         candidates = [
             c
             for rung in dict.fromkeys(rungs)
-            for c in self.models.candidates(rung, limits.now_ms, bounded, limits.left_usd)
+            for c in self.models.candidates(rung, limits.now_ms, call, limits.left_usd)
         ]
         chosen = route.pick(candidates, rungs, limits, rejected=rejected, lost=lost)
         self.passed = chosen.passed
@@ -144,7 +143,8 @@ class Asker:
     def _unavailable(self, chosen: Pick) -> ModelError | None:
         if not chosen.passed:
             return None
-        kind: Kind = "unavailable" if chosen.free_at_ms is not None else "over_budget" if chosen.short else "timeout"
+        kind: Kind = "too_long" if chosen.long else "over_budget" if chosen.short else "timeout"
+        kind = "unavailable" if chosen.free_at_ms is not None else kind
         return ModelError(kind, f"No model can be asked: {', '.join(chosen.passed)}.")
 
     async def _rested(self, chosen: Pick, rests: int) -> bool:

@@ -242,6 +242,23 @@ async def test_what_the_budget_does_not_cover_is_not_called() -> None:
     assert scene.providers[0].calls == []
 
 
+async def test_what_is_longer_than_a_models_context_is_not_sent_to_it() -> None:
+    scene = Scene(in_turn(GOOD), in_turn(GOOD))
+    models = scene.asker.models
+    models.entries = tuple(
+        e.model_copy(update={"context": 8_192 if e.engine == HAIKU else None}) for e in models.entries
+    )
+    long = replace(CALL, prompt="A line of the contract. " * 4_000)
+    found = await scene.asker.climb(["small"], long, check)
+    assert isinstance(found, Found)
+    assert found.entry.engine == LUNA
+    models.entries = tuple(e.model_copy(update={"context": 8_192}) for e in models.entries)
+    error = await scene.asker.climb(["small", "middle"], long, check)
+    assert isinstance(error, ModelError)
+    assert error.kind == "too_long"
+    assert "longer than its context" in error.message
+
+
 async def test_a_doubted_reply_climbs_and_is_kept_for_when_nothing_better_comes() -> None:
     scene = Scene(in_turn(GOOD, ModelError("auth", "x")))
     found = await scene.asker.climb(["small", "middle"], CALL, check, doubt=lambda _: "confidence 0.3 is below 0.6")
