@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+
+import structlog
 
 from bench.headline.simulate import Figures
 
@@ -13,7 +16,7 @@ QUALITY_FLOOR = -0.01
 FIRST_LINE = "simulated: no real model was asked; every assumption stands in bench/headline/assumptions.toml"
 _HEAD = (
     f"{'system':34} {'$/request':>9} {'cost':>6} {'p50 s':>6} {'p95 s':>6} {'p99 s':>6} {'p95':>6} {'calls':>6} "
-    f"{'small':>6} {'no fr.':>6} {'quality':>7} {'all ok':>6} {'failed':>6}"
+    f"{'small':>6} {'no fr.':>6} {'quality':>7} {'all ok':>6} {'failed':>6} {'levers':>8}"
 )
 LEGEND = (
     "cost and p95 in percent of the monolith's; small: share of calls to the small model;\n"
@@ -22,12 +25,17 @@ LEGEND = (
 )
 
 
-def line(f: Figures, base: Figures) -> str:
+def silent() -> None:
+    """No logs between the figures."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def line(f: Figures, base: Figures, levers: str) -> str:
     """One row."""
     return (
         f"{f.name:34} {f.usd:9.5f} {f.usd / base.usd:6.1%} {f.p50 / 1000:6.2f} {f.p95 / 1000:6.2f} {f.p99 / 1000:6.2f} "
         f"{f.p95 / base.p95:6.1%} {f.calls / f.requests:6.2f} {f.small_calls:6.1%} {f.below_frontier:6.1%} "
-        f"{f.quality:7.2%} {f.flawless:6.1%} {f.unanswered:6}"
+        f"{f.quality:7.2%} {f.flawless:6.1%} {f.unanswered:6} {levers:>8}"
     )
 
 
@@ -47,6 +55,15 @@ def judged(f: Figures, base: Figures) -> list[str]:
     gap = f.quality - base.quality
     good = "floor reached" if gap >= QUALITY_FLOOR else "BELOW THE FLOOR"
     said.append(f"quality against the monolith's: {100 * gap:+.2f} points (floor {100 * QUALITY_FLOOR:+.0f}): {good}")
+    return said
+
+
+def brought(full: Figures, others: Sequence[Figures], base: Figures) -> list[str]:
+    """What each lever brings: every lever on against all but that one."""
+    said = ["what each brings (every lever on, against the row):      cost        p95    quality"]
+    for o in others:
+        cost, p95, quality = (full.usd - o.usd) / base.usd, (full.p95 - o.p95) / base.p95, full.quality - o.quality
+        said.append(f"{o.name:52} {100 * cost:+6.1f} pp {100 * p95:+7.1f} pp {100 * quality:+7.2f} pp")
     return said
 
 

@@ -59,6 +59,22 @@ class System:
         """What an operator would set."""
         return Tuning(hedge=self.hedging, second_opinion=self.second_opinion)
 
+    @property
+    def levers(self) -> str:
+        """One letter for each that is on; see SETTINGS of the command."""
+        mine = self.hocket
+        on = {
+            "p": self.parallel,
+            "c": mine and self.cascade,
+            "k": mine and self.caching,
+            "H" if self.hedging == 0.95 else "h": mine and self.hedging is not None,
+            "o": mine and self.second_opinion,
+            "f": mine and self.fast_planning,
+            "l": mine and self.local,
+            "s": mine and self.skip,
+        }
+        return "".join(letter if is_on else "-" for letter, is_on in on.items())
+
 
 @dataclass(kw_only=True)
 class Done:

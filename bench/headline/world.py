@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import math
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -25,7 +27,8 @@ class World:
     """What is assumed. `changed` makes another one; nothing in it changes while a system runs."""
 
     data: dict[str, Any]
-    small_price: float = 1.0
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """Factors on the list prices of a rung's models."""
 
     @classmethod
     def load(cls) -> World:
@@ -34,27 +37,34 @@ class World:
     def __getitem__(self, name: str) -> Any:
         return self.data[name]
 
-    def changed(self, what: str, factor: float) -> World:
-        """The world with one input times `factor`; the names are those of REPEATS."""
+    def with_workload(self, **values: Any) -> World:
+        """The world with other values in its section `workload`."""
         data = copy.deepcopy(self.data)
-        price = self.small_price
-        if what == "latency of all models":
-            data["latency_ms"] = {k: v * factor for k, v in data["latency_ms"].items()}
-        elif what == "latency of the small model":
-            data["latency_ms"]["small"] *= factor
-        elif what == "small model's errors":
-            small = data["quality"]["small"]
-            data["quality"]["small"] = {k: max(0.0, 1 - (1 - v) * factor) for k, v in small.items()}
-        elif what == "check's errors":
-            data["check"] = {k: min(1.0, v * factor) for k, v in data["check"].items()}
-        elif what == "error rate":
-            data["errors"]["rate"] *= factor
-        elif what == "price of the small model":
-            price *= factor
-        else:
-            section, name = what.split(".")
-            data[section][name] *= factor
-        return World(data, price)
+        data["workload"] |= values
+        return replace(self, data=data)
+
+    def changed(self, what: str, factor: float) -> World:
+        """The world with one input times `factor`; the names are those of repeats.INPUTS."""
+        data = copy.deepcopy(self.data)
+        name, _, whose = what.partition(" of ")
+        match name, whose:
+            case "latency", "all models":
+                data["latency_ms"] = {k: v * factor for k, v in data["latency_ms"].items()}
+            case "latency", rung:
+                data["latency_ms"][rung] *= factor
+            case "price", rung:
+                return replace(self, prices=self.prices | {rung: factor})
+            case "errors", "local":
+                data["local"] = _with_errors(data["local"], factor)
+            case "errors", rung if rung:
+                data["quality"][rung] = _with_errors(data["quality"][rung], factor)
+            case "length", _:
+                data["output_tokens"] = {k: round(v * factor) for k, v in data["output_tokens"].items()}
+            case _:
+                *sections, last = what.split(".")
+                place = functools.reduce(lambda found, section: found[section], sections, data)
+                place[last] *= factor
+        return replace(self, data=data)
 
     def dice(self, *name: object) -> float:
         """A number in (0, 1) that belongs to the name: every system meets the same luck at the same place."""
@@ -105,7 +115,11 @@ class World:
             prices = {name: cost_usd(entry, tokens, at_ms=at_ms) for name, tokens in each.items()}
             if None in prices.values():
                 raise SystemExit(f"genai-prices knows no price for {entry.engine}: name one in HOCKET_PRICES")
-            factor = self.small_price if entry.alias == "small" else 1.0
+            factor = self.prices.get(entry.alias, 1.0)
             update = {name: factor * float(price or 0) for name, price in prices.items()}
             found.append(entry.model_copy(update=update))
         return tuple(found)
+
+
+def _with_errors(right: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {k: max(0.0, 1 - (1 - v) * factor) for k, v in right.items()}

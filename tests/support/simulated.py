@@ -149,12 +149,16 @@ class SimulatedProvider:
             if reply.drop:
                 assert http.transport is not None
                 http.transport.abort()
+                return web.Response()
             if request.get("stream") and reply.status == 200 and reply.raw is None:
                 return await _stream(reply, request, http)
             return _response(reply, request)
-        except (asyncio.CancelledError, ClientConnectionResetError):
+        except asyncio.CancelledError:
             logged.outcome = "cancelled"
             raise
+        except ClientConnectionResetError:
+            logged.outcome = "cancelled"
+            return web.Response()  # nobody reads it
         finally:
             logged.ended_at = time.time()
             if self._log_path is not None:

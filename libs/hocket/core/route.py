@@ -4,9 +4,9 @@ Only the rungs of the specialty's ladder are used. Where the climb stands is the
 was not rejected. From there the order is: the models of that rung, the lower rungs of the ladder from the nearest down,
 the higher ones from the nearest up.
 
-A model is passed over if it failed this task, its breaker or a rest holds it back, its quality
-is below the floor, its price exceeds what is left (or is unknown while a limit holds), or if even its fast calls would
-end too late. Those that would probably end too late come after all others.
+A model is passed over if it failed this task, its breaker or a rest holds it back, its quality is below the floor, the
+input is longer than its context, its price exceeds what is left (or is unknown while a limit holds), or if even its
+fast calls would end too late. Those that would probably end too late come after all others.
 
 The last rung that is left, when the models before it are away, and a model that will probably end too late are asked
 as a fallback: for a quick reply, possibly less detailed.
@@ -40,6 +40,8 @@ class Candidate:
     fast_ms: float | None = None
     free_at_ms: int | None
     cost_usd: float | None = None
+    holds: bool = True
+    """Whether the call may fit into its context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class Pick:
     """Why others were passed over."""
     short: bool = False
     """Whether one was passed over for its price."""
+    long: bool = False
+    """Whether one was passed over for its context."""
     fallback: str = ""
     """Why the model should be asked for a quick reply, possibly less detailed; empty when it should not."""
 
@@ -82,7 +86,7 @@ def pick(
     passed: list[str] = []
     waits: list[int] = []
     away: list[Candidate] = []
-    short = False
+    short = long = False
     for c in candidates:
         if c.rung not in order or c.engine in lost:
             away += [c] if c.rung in order else []
@@ -91,6 +95,7 @@ def pick(
         if objection:
             passed.append(f"{c.engine} ({objection})")
             short = short or _too_dear(c, limits) != ""
+            long = long or not c.holds
         elif c.free_at_ms is None or c.free_at_ms > limits.now_ms:
             passed.append(f"{c.engine} (left alone after failures)")
             away.append(c)
@@ -99,7 +104,7 @@ def pick(
         else:
             fit.append(c)
     if not fit:
-        return Pick(free_at_ms=min(waits, default=None), passed=tuple(passed), short=short)
+        return Pick(free_at_ms=min(waits, default=None), passed=tuple(passed), short=short, long=long)
     place = {rung: n for n, rung in enumerate(order)}
     first = min(place[c.rung] for c in fit)
     chosen = min(fit, key=lambda c: (_late(c, limits), place[c.rung], _taste(c, fit, limits.strategy)))
@@ -124,6 +129,8 @@ def in_order(ladder: Sequence[str], rejected: Collection[str]) -> tuple[str, ...
 def _objection(c: Candidate, limits: Limits) -> str:
     if c.quality < limits.floor:
         return f"quality {c.quality} is below {limits.floor}"
+    if not c.holds:
+        return "the input is longer than its context"
     if dear := _too_dear(c, limits):
         return dear
     if limits.deadline_ms is not None and c.fast_ms is not None and limits.now_ms + c.fast_ms > limits.deadline_ms:

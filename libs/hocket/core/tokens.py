@@ -1,4 +1,4 @@
-"""How many tokens a text can have at most, without any model's tokenizer. Pure.
+"""How many tokens a text can have at most, and at least, without any model's tokenizer. Pure.
 
 A token is at least one byte of UTF-8 with every byte-level tokenizer, so bytes bound tokens. In words of lower-case
 ASCII letters a token holds more: measured with four tokenizers (cl100k, o200k, Anthropic's published one, DeepSeek's),
@@ -13,6 +13,9 @@ import math
 import re
 
 _WORD = re.compile(r" ?[a-z]+")
+_SPACE = re.compile(r"\s+")
+_DENSEST = 8
+"""Letters to a token that no text of some length reaches: prose has four to five."""
 
 
 def most_tokens(text: str, chars_per_token: float = 1.0) -> int:
@@ -24,3 +27,8 @@ def most_tokens(text: str, chars_per_token: float = 1.0) -> int:
     letters = [len(w) - w.startswith(" ") for w in words]
     rest = size - sum(map(len, words))
     return min(size, rest + sum(math.ceil(n / chars_per_token) for n in letters))
+
+
+def least_tokens(text: str) -> int:
+    """Fewer than any text has that somebody wrote: what is above a model's context by this count will be refused."""
+    return len(_SPACE.sub(" ", text)) // _DENSEST

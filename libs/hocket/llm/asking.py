@@ -131,11 +131,10 @@ class Asker:
             deadline_ms=self.deadline_ms,
             left_usd=self.gate.left_usd(),
         )
-        bounded = call if limits.left_usd is not None else None
         candidates = [
             c
             for rung in dict.fromkeys(rungs)
-            for c in self.models.candidates(rung, limits.now_ms, bounded, limits.left_usd)
+            for c in self.models.candidates(rung, limits.now_ms, call, limits.left_usd)
         ]
         chosen = route.pick(candidates, rungs, limits, rejected=rejected, lost=lost)
         self.passed = chosen.passed
@@ -144,7 +143,8 @@ class Asker:
     def _unavailable(self, chosen: Pick) -> ModelError | None:
         if not chosen.passed:
             return None
-        kind: Kind = "unavailable" if chosen.free_at_ms is not None else "over_budget" if chosen.short else "timeout"
+        kind: Kind = "too_long" if chosen.long else "over_budget" if chosen.short else "timeout"
+        kind = "unavailable" if chosen.free_at_ms is not None else kind
         return ModelError(kind, f"No model can be asked: {', '.join(chosen.passed)}.")
 
     async def _rested(self, chosen: Pick, rests: int) -> bool:
@@ -224,23 +224,27 @@ class Asker:
 
     async def _retried(self, dial: Dial, entry: Entry, call: ModelCall) -> tuple[ModelReply, int]:
         """The reply, and when the call that gave it began."""
-        tries = 0
+        tries, waited = 0, 0
         while True:
             tries += 1
             try:
                 return await dial.once(entry, call)
             except ModelError as e:
+                failed_at = self.now_ms()
                 wait = retry.decide(
                     e,
                     attempt=tries,
-                    now_ms=self.now_ms(),
+                    now_ms=failed_at,
                     deadline_ms=self.deadline_ms,
                     schedule=self.models.tuning.schedule_ms,
+                    waited_ms=waited,
                 )
                 if wait is None or self._is_spent():
                     raise
                 if not await self._awake(entry, wait):
                     raise
+                # What this call's own provider asked for is its word, not our pace.
+                waited = 0 if e.retry_after_ms else self.now_ms() - failed_at
 
     async def _awake(self, entry: Entry, wait_ms: int) -> bool:
         """Waits before a retry, and longer if the provider has asked others for a longer rest; False: retry no more."""

@@ -33,6 +33,7 @@ class Entry(BaseModel):
     quality: int = Field(5, ge=1, le=10)
     latency_ms: int = Field(5_000, ge=1)
     output_limit: int = Field(8_192, ge=256)
+    context: int | None = Field(None, ge=1_024)
     form: Form = "tool"
     effort: str | None = None
     thinking: str | None = None

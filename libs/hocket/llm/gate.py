@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Protocol
 
 from hocket.contracts.records import Usage
-from hocket.core.tokens import most_tokens
+from hocket.core.tokens import least_tokens, most_tokens
 from hocket.llm import render
 from hocket.llm.base import ModelCall
 from hocket.llm.catalogue import Entry
@@ -94,6 +94,15 @@ def bound_of(entry: Entry, call: ModelCall, *, at_ms: int, seen: int | None = No
         output_tokens=tokens.output,
         cost_usd=max(known) if len(known) == len(prices) else None,
     )
+
+
+def holds(entry: Entry, call: ModelCall) -> bool:
+    """Whether prompt and reply may fit into the model's context; only what surely does not is denied."""
+    if entry.context is None:
+        return True
+    left = entry.context - min(entry.output_limit, call.max_output_tokens)
+    # Counting reads all of the prompt, which is needless for what is short even by its letters.
+    return len(call.prompt) <= left or least_tokens(call.system) + least_tokens(call.prompt) <= left
 
 
 def frame_of(call: ModelCall) -> str:

@@ -14,7 +14,7 @@ from hocket.llm.anthropic import BASE_URL as ANTHROPIC_URL
 from hocket.llm.anthropic import Anthropic
 from hocket.llm.base import ModelCall, ModelReply, OnText, Provider
 from hocket.llm.catalogue import CatalogueError, Entry, load_catalogue, priced
-from hocket.llm.gate import Bound, bound_of, frame_of, within
+from hocket.llm.gate import Bound, bound_of, frame_of, holds, within
 from hocket.llm.limits import Rates, limits_of
 from hocket.llm.openai import BASE_URL as OPENAI_URL
 from hocket.llm.openai import OpenAI
@@ -88,12 +88,14 @@ class Models:
     def candidates(
         self, alias: str, now_ms: int, call: ModelCall | None = None, left_usd: float | None = None
     ) -> tuple[Candidate, ...]:
-        """The models an alias means, as the router wants to see them; with `call`, what it would cost at most when it
-        keeps within `left_usd` as far as it can."""
+        """The models an alias means, as the router wants to see them; with `call`, whether it fits into their context,
+        and under a limit what it would cost at most when it keeps within `left_usd` as far as it can."""
         return tuple(self._candidate(e, now_ms, call, left_usd) for e in self.choices(alias))
 
     def _candidate(self, entry: Entry, now_ms: int, call: ModelCall | None, left_usd: float | None) -> Candidate:
-        bound = self.bound(entry, self.within(entry, call, left_usd, now_ms), now_ms) if call is not None else None
+        bound = None
+        if call is not None and left_usd is not None:
+            bound = self.bound(entry, self.within(entry, call, left_usd, now_ms), now_ms)
         pace = self.vitals.pace(entry.engine)
         known = pace.count >= KNOWN
         return Candidate(
@@ -104,6 +106,7 @@ class Models:
             fast_ms=pace.quantile(0.1) if known else None,
             free_at_ms=self.vitals.free_at(entry.engine, now_ms),
             cost_usd=bound.cost_usd if bound is not None else None,
+            holds=call is None or holds(entry, call),
         )
 
     def bound(self, entry: Entry, call: ModelCall, now_ms: int) -> Bound:

@@ -36,6 +36,14 @@ def test_a_wait_that_ends_at_the_deadline_or_later_is_not_begun(deadline: int, w
     assert decide(Failed(), attempt=1, now_ms=1_000, deadline_ms=deadline) == wait
 
 
+@pytest.mark.parametrize(
+    ("waited", "deadline", "wait"),
+    [(600, None, 2_000), (2_000, None, 2_500), (2_000, 2_400, 2_000), (59_000, None, 2_000)],
+)
+def test_waits_grow_by_what_the_last_one_really_was(waited: int, deadline: int | None, wait: int) -> None:
+    assert decide(Failed(), attempt=2, now_ms=0, deadline_ms=deadline, waited_ms=waited) == wait
+
+
 def test_the_schedule_is_the_callers() -> None:
     assert decide(Failed(), attempt=3, now_ms=0, deadline_ms=None, schedule=(1, 2, 3)) == 3
     assert decide(Failed(), attempt=1, now_ms=0, deadline_ms=None, schedule=()) is None
@@ -47,11 +55,13 @@ def test_the_schedule_is_the_callers() -> None:
     st.integers(1, 10),
     st.integers(0, 10**12),
     st.none() | st.integers(0, 10**12),
+    st.integers(0, 10**6),
 )
 def test_whatever_comes_a_wait_is_bounded_and_ends_before_the_deadline(
-    retryable: bool, asked: int | None, attempt: int, now: int, deadline: int | None
+    retryable: bool, asked: int | None, attempt: int, now: int, deadline: int | None, waited: int
 ) -> None:
-    wait = decide(Failed(retryable, asked), attempt=attempt, now_ms=now, deadline_ms=deadline)
+    failed = Failed(retryable, asked)
+    wait = decide(failed, attempt=attempt, now_ms=now, deadline_ms=deadline, waited_ms=waited)
     if wait is not None:
         assert retryable
         assert attempt <= len(SCHEDULE_MS)

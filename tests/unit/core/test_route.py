@@ -50,6 +50,17 @@ def test_the_preferred_provider_of_the_first_rung_comes_first() -> None:
     assert chosen(MIDDLE, A, B) == "a/small"
 
 
+def test_a_model_whose_context_is_too_small_is_passed_over_and_told() -> None:
+    small = model("a/small", holds=False)
+    assert chosen(small, B) == "b/small"
+    found = pick([small], LADDER, limits())
+    assert (found.engine, found.long, found.passed) == (
+        None,
+        True,
+        ("a/small (the input is longer than its context)",),
+    )
+
+
 def test_a_lost_model_is_replaced_sideways_and_a_rejected_rung_by_the_next() -> None:
     assert chosen(A, B, MIDDLE, lost={"a/small"}) == "b/small"
     assert chosen(A, B, MIDDLE, rejected={"small"}) == "a/middle"

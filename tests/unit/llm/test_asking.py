@@ -63,6 +63,18 @@ async def test_what_is_retryable_is_retried_twice_on_schedule() -> None:
     assert [a.number for a in scene.asker.ledger.attempts] == [1, 2, 3]
 
 
+async def test_a_wait_that_took_longer_than_meant_is_followed_by_a_longer_one() -> None:
+    scene = Scene(in_turn(ModelError("overloaded", "x"), ModelError("overloaded", "y"), GOOD))
+
+    async def slow(seconds: float) -> None:
+        await scene.clock.sleep(seconds)
+        scene.clock.at_ms += 1_900  # a busy machine
+
+    scene.asker.sleep = slow
+    assert isinstance(await scene.climb("small"), Found)
+    assert scene.clock.slept == [0.5, 3.0]
+
+
 async def test_a_model_that_cannot_be_had_is_replaced_by_the_next_providers() -> None:
     scene = Scene(in_turn(ModelError("quota", "x")), in_turn(GOOD))
     found = await scene.climb("small", "middle")
@@ -228,6 +240,23 @@ async def test_what_the_budget_does_not_cover_is_not_called() -> None:
     assert error.kind == "over_budget"
     assert "left)" in error.message
     assert scene.providers[0].calls == []
+
+
+async def test_what_is_longer_than_a_models_context_is_not_sent_to_it() -> None:
+    scene = Scene(in_turn(GOOD), in_turn(GOOD))
+    models = scene.asker.models
+    models.entries = tuple(
+        e.model_copy(update={"context": 8_192 if e.engine == HAIKU else None}) for e in models.entries
+    )
+    long = replace(CALL, prompt="A line of the contract. " * 4_000)
+    found = await scene.asker.climb(["small"], long, check)
+    assert isinstance(found, Found)
+    assert found.entry.engine == LUNA
+    models.entries = tuple(e.model_copy(update={"context": 8_192}) for e in models.entries)
+    error = await scene.asker.climb(["small", "middle"], long, check)
+    assert isinstance(error, ModelError)
+    assert error.kind == "too_long"
+    assert "longer than its context" in error.message
 
 
 async def test_a_doubted_reply_climbs_and_is_kept_for_when_nothing_better_comes() -> None:

@@ -37,6 +37,14 @@ def test_every_shipped_model_has_a_public_price() -> None:
         assert cost > 0
 
 
+def test_contexts_are_what_the_public_list_says() -> None:
+    from genai_prices.data_snapshot import get_snapshot
+
+    for entry in load_catalogue():
+        _, model = get_snapshot().find_provider_model(entry.id, None, entry.provider, None)
+        assert entry.context == model.context_window
+
+
 def test_an_own_file_replaces_entry_by_entry(tmp_path: Path) -> None:
     own = tmp_path / "models.toml"
     own.write_text(OWN)

@@ -9,6 +9,7 @@ import pytest
 from bench.headline import clock, report
 from bench.headline.__main__ import FULL, MONOLITH
 from bench.headline.provider import case_of, mark_of
+from bench.headline.repeats import FACTORS, INPUTS
 from bench.headline.simulate import simulate
 from bench.headline.workload import KINDS, workload
 from bench.headline.world import RUNGS, World
@@ -98,9 +99,36 @@ def test_a_mark_counts_for_its_own_case_only():
 
 def test_a_changed_world_leaves_the_first_one_alone(world):
     before = world["quality"]["small"]["code"]
-    changed = world.changed("small model's errors", 1.5)
+    changed = world.changed("errors of small", 1.5)
     assert world["quality"]["small"]["code"] == before
     assert 1 - changed["quality"]["small"]["code"] == pytest.approx(1.5 * (1 - before))
+
+
+@pytest.mark.parametrize("what", INPUTS)
+def test_each_input_can_be_changed_and_stays_possible(world, what):
+    for factor in FACTORS:
+        changed = world.changed(what, factor)
+        assert (changed.data, changed.prices) != (world.data, world.prices)
+        shares = [*changed["check"].values(), *changed["local"].values(), changed["latency"]["fixed_share"]]
+        shares += [v for rung in RUNGS for v in changed["quality"][rung].values()]
+        assert all(0 <= share <= 1 for share in shares)
+
+
+def test_every_assumption_is_among_the_inputs():
+    with_others = {"latency_ms", "quality", "local", "output_tokens", "workload", "errors", "prompt_cache"}
+    plain = {
+        f"{section}.{name}"
+        for section, values in World.load().data.items()
+        for name, value in values.items()
+        if section not in with_others and not isinstance(value, dict)
+    }
+    # Replies are written for so many tokens: the lengths change instead.
+    assert plain - {"latency.reference_tokens"} <= set(INPUTS)
+
+
+def test_a_row_says_which_levers_are_on():
+    assert (MONOLITH.levers, FULL.levers) == ("--------", "pckhofls")
+    assert replace(FULL, hedging=None, local=False).levers == "pck-of-s"
 
 
 def test_the_monolith_asks_the_frontier_once_per_step_and_hocket_rarely(world, entries):
