@@ -98,9 +98,7 @@ async def judged(requests: int, at_once: int) -> int:
         # Paced, because a stream that is written at once has ended before its client can turn away from it.
         server.state.stream_chaos = StreamChaos(fault_rates=STREAM_RATES, stall_seconds=5, chunk_delay_ms=30)
         # Waits as shipped: on a busy machine short ones all look alike, and the judge calls them constant.
-        # The judge sees one model at a time: a call that an open breaker moves to another model looks given up to it,
-        # and at the start quick errors come before the first slow reply, five in a row. So breakers stay closed here.
-        env = {"HOCKET_ALLOW_REAL_MODELS": "0", "HOCKET_RETRY_MS": "", "HOCKET_BREAKER_FAILURES": "1000"}
+        env = {"HOCKET_ALLOW_REAL_MODELS": "0", "HOCKET_RETRY_MS": ""}
         for api in ("anthropic", "openai"):
             env |= {f"{api.upper()}_BASE_URL": server.base_url(api), f"{api.upper()}_API_KEY": "sk-test-llmock"}
         async with ground() as (settings, folder):

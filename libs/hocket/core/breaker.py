@@ -2,11 +2,14 @@
 
 | state | event | then |
 |---|---|---|
-| closed | `failures` failures in a row, or one that blocks (quota, key) | open |
+| closed | `failures` failures in a row that are no fewer than the calls still out, or one that blocks (quota, key) | open |
 | open | a call begins after `until_ms` | half_open, that call is the probe |
 | half_open | the probe succeeds | closed |
 | half_open | the probe fails | open, twice as long, `max_open_ms` at most |
 | half_open | the probe is given up | half_open, another may probe |
+
+Failures come faster than replies: of a hundred calls that begin together, one in five failing, the first twenty to end
+have all failed. So as long as more calls are out than have failed in a row, these may still say that it works.
 
 Calls that began before the last change of state are not heard: what they say is old. A rest (Retry-After) holds in
 every state, and old calls may lengthen it.
@@ -40,11 +43,13 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Breaker:
-    """What is known about one model's availability. `era` counts the changes of state."""
+    """What is known about one model's availability. `era` counts the changes of state; `out` are the calls that began in
+    this one, closed, and have not ended."""
 
     state: State = "closed"
     era: int = 0
     failures: int = 0
+    out: int = 0
     until_ms: int = 0
     open_ms: int = 0
     probing: bool = False
@@ -69,7 +74,7 @@ def begun(breaker: Breaker, now_ms: int) -> Breaker:
     if not admits(breaker, now_ms):
         raise ValueError(f"no call may begin at {now_ms}: {breaker}")
     if breaker.state == "closed":
-        return breaker
+        return replace(breaker, out=breaker.out + 1)
     era = breaker.era + (breaker.state == "open")
     return replace(breaker, state="half_open", era=era, probing=True)
 
@@ -78,17 +83,20 @@ def ended(breaker: Breaker, ending: Ending, *, era: int, now_ms: int, rules: Rul
     """After a call ended that began in the era given."""
     if era != breaker.era:
         return breaker
+    out = max(0, breaker.out - 1)
     if ending == "given_up":
-        return replace(breaker, probing=False)
+        return replace(breaker, probing=False, out=out)
     if ending == "succeeded":
-        return replace(breaker, state="closed", era=era + (breaker.state != "closed"), failures=0, probing=False)
+        return replace(
+            breaker, state="closed", era=era + (breaker.state != "closed"), failures=0, probing=False, out=out
+        )
     failures = breaker.failures + 1
-    if breaker.state == "closed" and ending == "failed" and failures < rules.failures:
-        return replace(breaker, failures=failures)
+    if breaker.state == "closed" and ending == "failed" and failures < max(rules.failures, out):
+        return replace(breaker, failures=failures, out=out)
     longest = rules.max_open_ms
     wait = longest if ending == "blocked" else min(longest, 2 * breaker.open_ms) if breaker.probing else rules.open_ms
     return replace(
-        breaker, state="open", era=era + 1, failures=failures, until_ms=now_ms + wait, open_ms=wait, probing=False
+        breaker, state="open", era=era + 1, failures=failures, until_ms=now_ms + wait, open_ms=wait, probing=False, out=0
     )
 
 

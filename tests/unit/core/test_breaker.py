@@ -32,6 +32,34 @@ def test_it_opens_after_so_many_failures_in_a_row_and_not_before() -> None:
     assert (b.state, free_at(b, 10)) == ("open", 1_010)
 
 
+def test_the_failures_that_come_first_of_many_calls_do_not_open_it() -> None:
+    b = Breaker()
+    for _ in range(100):
+        b = begun(b, 0)
+    for _ in range(20):  # one in five fails, and fails at once; replies take seconds
+        b = ended(b, "failed", era=b.era, now_ms=1, rules=RULES)
+    assert (b.state, b.failures, b.out) == ("closed", 20, 80)
+    b = ended(b, "succeeded", era=b.era, now_ms=2_000, rules=RULES)
+    assert (b.failures, b.out) == (0, 79)
+
+
+def test_when_all_of_many_calls_fail_it_opens_after_half_of_them() -> None:
+    b = Breaker()
+    for _ in range(100):
+        b = begun(b, 0)
+    failed = 0
+    while b.state == "closed":
+        b = ended(b, "failed", era=b.era, now_ms=1, rules=RULES)
+        failed += 1
+    assert (failed, b.out) == (50, 0)
+
+
+def test_calls_that_are_given_up_are_not_out_any_more() -> None:
+    b = begun(begun(Breaker(), 0), 0)
+    b = ended(ended(b, "given_up", era=0, now_ms=1, rules=RULES), "given_up", era=0, now_ms=1, rules=RULES)
+    assert (b.state, b.out) == ("closed", 0)
+
+
 def test_a_key_or_credit_that_does_not_do_opens_it_at_once_for_the_longest_time() -> None:
     assert free_at(after("blocked"), 0) == 3_000
 
