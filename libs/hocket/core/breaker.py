@@ -96,7 +96,14 @@ def ended(breaker: Breaker, ending: Ending, *, era: int, now_ms: int, rules: Rul
     longest = rules.max_open_ms
     wait = longest if ending == "blocked" else min(longest, 2 * breaker.open_ms) if breaker.probing else rules.open_ms
     return replace(
-        breaker, state="open", era=era + 1, failures=failures, until_ms=now_ms + wait, open_ms=wait, probing=False, out=0
+        breaker,
+        state="open",
+        era=era + 1,
+        failures=failures,
+        until_ms=now_ms + wait,
+        open_ms=wait,
+        probing=False,
+        out=0,
     )
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_PROGRESS = 1000
 """Progress records that wait to be written; beyond that they are dropped and counted."""
 _GATHER_S = 0.05
-"""Progress waits so long for more, or for an outcome to travel with: a request to the broker costs more than a record."""
+"""So long progress waits for more of it, or for an outcome to go with: requests cost a broker more than records."""
 _REGISTRY_PAUSE_S = 1.0
 _MARK = 5  # bytes of a value that show which schema it needs
 R = TypeVar("R", bound=Record)
