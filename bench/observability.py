@@ -1,7 +1,7 @@
 """What metrics and tracing cost at full load: the diamond's whole stack with them and without, alternating in one run.
 
 Six processes under as many requests as they can do; CPU milliseconds of Hocket's own processes a request, and requests
-a second. `on`: metrics are counted, scraped once a second, and 10 % of the requests are traced (a collector process
+a second. `on`: metrics are counted, scraped every five seconds as in compose, and 10 % of the requests are traced (a collector process
 answers 200 and throws away). `off`: no tracing, and prometheus_client's counting replaced by nothing. `all`: every
 request traced.
 """
@@ -81,7 +81,7 @@ def environment(arm: str, port: int, folder: Path) -> Iterator[None]:
 
 
 async def scrape(logs: Path, addresses: set[str]) -> None:
-    """Reads /metrics of every process whose log says where, each second. Adds to the addresses what has answered."""
+    """Reads /metrics of every process whose log says where, as often as compose's Prometheus. Adds to the addresses what has answered."""
 
     def once() -> None:
         for log in logs.glob("*.log"):
@@ -96,7 +96,7 @@ async def scrape(logs: Path, addresses: set[str]) -> None:
     while True:
         with contextlib.suppress(TimeoutError, ConnectionError):  # a busy machine; what never answers is noticed below
             await asyncio.to_thread(once)
-        await asyncio.sleep(1)
+        await asyncio.sleep(5)
 
 
 async def measured(

@@ -2,7 +2,7 @@
 
 | state | event | then |
 |---|---|---|
-| closed | `failures` failures in a row that are no fewer than the calls still out, or one that blocks (quota, key) | open |
+| closed | `failures` failures in a row and no fewer than calls are out, or one that blocks (quota, key) | open |
 | open | a call begins after `until_ms` | half_open, that call is the probe |
 | half_open | the probe succeeds | closed |
 | half_open | the probe fails | open, twice as long, `max_open_ms` at most |
@@ -43,8 +43,8 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Breaker:
-    """What is known about one model's availability. `era` counts the changes of state; `out` are the calls that began in
-    this one, closed, and have not ended."""
+    """What is known about one model's availability. `era` counts the changes of state; `out` are the calls that began
+    in this one, closed, and have not ended."""
 
     state: State = "closed"
     era: int = 0
