@@ -1,9 +1,10 @@
-"""What metrics and tracing cost at full load: the diamond's whole stack with them and without, alternating in one run.
+"""What metrics and tracing cost: the diamond's whole stack with them and without, alternating in one run.
 
-Six processes under as many requests as they can do; CPU milliseconds of Hocket's own processes a request, and requests
-a second. `on`: metrics are counted, scraped every five seconds as in compose, and 10 % of the requests are traced (a collector process
-answers 200 and throws away). `off`: no tracing, and prometheus_client's counting replaced by nothing. `all`: every
-request traced.
+CPU milliseconds of Hocket's own six processes a request: at full load, as many requests as they can do, and at a pace
+that both keep up with. At full load whatever runs beside (the collector, Prometheus' questions) also makes batches
+smaller and each request dearer; the pace shows what metrics and tracing themselves cost. `on`: metrics are counted,
+scraped every five seconds as in compose, and 10 % of the requests are traced (a collector process answers 200 and
+throws away). `off`: no tracing, and prometheus_client's counting replaced by nothing. `all`: every request traced.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +26,7 @@ from pathlib import Path
 
 from bench.conditions import broker, conditions, mark
 from bench.diamond import JAVA, sustained
-from bench.diamond_rig import rig
+from bench.diamond_rig import Rig, rig
 from hocket.local.broker import BrokerOptions, EmbeddedBroker
 from tests.support.ground import fresh
 
@@ -81,7 +83,7 @@ def environment(arm: str, port: int, folder: Path) -> Iterator[None]:
 
 
 async def scrape(logs: Path, addresses: set[str]) -> None:
-    """Reads /metrics of every process whose log says where, as often as compose's Prometheus. Adds to the addresses what has answered."""
+    """Reads /metrics of every process whose log says where, as often as compose does. Adds what has answered."""
 
     def once() -> None:
         for log in logs.glob("*.log"):
@@ -99,10 +101,26 @@ async def scrape(logs: Path, addresses: set[str]) -> None:
         await asyncio.sleep(5)
 
 
+async def paced(made: Rig, per_second: float, seconds: float) -> float:
+    """CPU milliseconds a request of Hocket's own processes at this pace."""
+    client, began, before = made.client, time.monotonic(), made.cpu()
+    for number in range(count := int(per_second * seconds)):
+        await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+        await client.send(f"paced-{number}")
+    took = time.monotonic() - began
+    assert took < 1.1 * seconds, f"the pace was not kept: {took:.1f} s"
+    await client.until(0, 30)
+    return 1000 * _own({name: s - before[name] for name, s in made.cpu().items()}) / count
+
+
+def _own(cpu: dict[str, float]) -> float:
+    return sum(spent for process, spent in cpu.items() if process not in ("broker", "client"))
+
+
 async def measured(
     running: EmbeddedBroker, name: str, port: int, folder: Path, given: argparse.Namespace
 ) -> list[float]:
-    """CPU milliseconds a request of Hocket's own processes, and requests a second."""
+    """CPU milliseconds a request at full load, requests a second, and CPU milliseconds a request at the pace."""
     # Without bundles, whose number depends on how far behind the aggregator happens to be.
     settings = fresh(running.bootstrap, folder, partitions=4, concurrency=256, bundles=False)
     folder.mkdir()
@@ -111,16 +129,17 @@ async def measured(
             scraped: set[str] = set()
             watching = asyncio.create_task(scrape(folder / "logs", scraped)) if name != "off" else None
             rate, cpu = await sustained(made, given.in_flight, given.seconds, given.warm)
+            calm = await paced(made, given.pace, given.seconds)
             if watching is not None:
                 assert not watching.done(), watching.result()
                 watching.cancel()
                 assert len(scraped) == len(made.workers) + 1, f"scraped {len(scraped)} processes only"
             assert not [*made.client.again, *made.client.wrong], made.client.faults()
-    return [sum(ms for process, ms in cpu.items() if process not in ("broker", "client")), rate]
+    return [_own(cpu), rate, calm]
 
 
 async def main(given: argparse.Namespace) -> int:
-    print(conditions(rounds=given.rounds, seconds_of_each=given.seconds, in_flight=given.in_flight), flush=True)
+    print(conditions(**{k: v for k, v in vars(given).items() if k != "arms"}), flush=True)
     found: dict[str, list[list[float]]] = {arm: [] for arm in given.arms}
     with tempfile.TemporaryDirectory() as name, collector() as port:
         async with broker(BrokerOptions(heap="1g", java_flags=JAVA)) as running:
@@ -130,15 +149,21 @@ async def main(given: argparse.Namespace) -> int:
                 for arm in given.arms if number % 2 == 0 else reversed(given.arms):
                     one = await measured(running, arm, port, Path(name) / f"{arm}-{number}", given)
                     found[arm].append(one)
-                    print(f"{arm:>4}: {one[0]:.2f} CPU ms a request, {one[1]:.0f} requests/s", flush=True)
-    cpu = {arm: statistics.median(x[0] for x in seen) for arm, seen in found.items()}
-    rate = {arm: statistics.median(x[1] for x in seen) for arm, seen in found.items()}
+                    full = f"{one[0]:.2f} CPU ms a request at {one[1]:.0f} requests/s"
+                    print(f"{arm:>4}: {full}, {one[2]:.2f} at {given.pace:.0f}/s", flush=True)
+    return report({arm: [statistics.median(x) for x in zip(*seen, strict=True)] for arm, seen in found.items()})
+
+
+def report(found: dict[str, list[float]]) -> int:
+    """Prints the ratios to `off`, by arm; the exit code."""
     good = True
-    for arm in [a for a in given.arms if a != "off"]:
-        more = cpu[arm] / cpu["off"] - 1
-        told = mark(more, 0.05, less=True) if arm == "on" else "no bound"
-        good &= arm != "on" or more <= 0.05
-        print(f"{arm}: {100 * more:+.1f} % CPU a request, {100 * (rate[arm] / rate['off'] - 1):+.1f} % rate ({told})")
+    for arm, medians in found.items():
+        if arm != "off":
+            full, rate, calm = (m / o - 1 for m, o in zip(medians, found["off"], strict=True))
+            bound = f" ({mark(full, 0.05, less=True)})" if arm == "on" else ""
+            good &= arm != "on" or full <= 0.05
+            print(f"{arm}: at full load {100 * full:+.1f} % CPU a request{bound}, {100 * rate:+.1f} % requests/s")
+            print(f"  at the pace {100 * calm:+.1f} % CPU a request")
     return 0 if good else 1
 
 
@@ -147,6 +172,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3, help="how often each, in turn there and back")
     parser.add_argument("--seconds", type=float, default=12, help="of each, after its warm-up")
     parser.add_argument("--warm", type=float, default=4, help="seconds of load before")
+    parser.add_argument("--pace", type=float, default=80, help="requests a second that every arm keeps up with")
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--arms", nargs="+", default=["off", "on"], choices=list(SHARES))
     sys.exit(asyncio.run(main(parser.parse_args())))
