@@ -96,7 +96,8 @@ class Edge:
             after, effects = give_up(row, arrival, incoming.at)
         trace = (row or after or Row(phase="ended")).trace or arrival.trace
         effects = _on_the_alarms_clock(effects, arrival.record, incoming.at)
-        track = self._track(traces.read(trace), arrival, incoming) if tracing.on() else None
+        context = traces.read(trace)
+        track = self._track(context, arrival, incoming) if tracing.on() and context.sampled else None
         sent: list[Sent] = []
         out = [o for e in effects if (o := self._outgoing(e, incoming.at, trace, track, sent)) is not None]
         if logs.tasks() and log.isEnabledFor(logging.INFO):

@@ -1,4 +1,4 @@
-"""The spans of one step of the join: pure, from the row before it, the record, and what was sent. No live state.
+"""The spans of one step of the join, of a trace that is recorded: pure, from the row before it, the record, and what was sent. No live state.
 
 A step that is repeated after a crash makes the same spans again. The request's own span is made by the step that
 answers it, from the row, whichever process that is.
@@ -53,9 +53,7 @@ class Track:
         return self.trace._replace(span_id=traces.derived("send", event_id))
 
     def spans(self, before: Row | None, sent: Sequence[Sent], began_ns: int, now_ns: int) -> list[Span]:
-        """Parents first. Nothing for a trace that is not recorded."""
-        if not self.trace.sampled:
-            return []
+        """Parents first."""
         step = self._step(began_ns, now_ns)
         sends = [self._send(s, before, step, now_ns) for s in sent if _has_span(s.effect)]
         answers = [s.effect.answer for s in sent if isinstance(s.effect, Reply)]

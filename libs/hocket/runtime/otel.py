@@ -26,9 +26,6 @@ try:
 except ImportError as e:
     raise TracingError("OTEL_* variables ask for traces: install hocket[tracing], or set OTEL_SDK_DISABLED=true") from e
 
-_DELAY_MS = 1_000
-"""How long ended spans are gathered at most, unless OTEL_BSP_SCHEDULE_DELAY says otherwise: a killed process loses
-those."""
 _FLUSH_S = 2.0
 _KINDS = {
     "internal": SpanKind.INTERNAL,
@@ -123,8 +120,7 @@ def open_sink(service: str, instance: str) -> OtlpSink:
     given = OTELResourceDetector().detect().attributes
     resource = Resource.create({k: v for k, v in own.items() if k not in given})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    delay = None if os.environ.get("OTEL_BSP_SCHEDULE_DELAY") else _DELAY_MS
-    processor = BatchSpanProcessor(exporter, schedule_delay_millis=delay)
+    processor = BatchSpanProcessor(exporter)
     provider.add_span_processor(processor)
     # It is not made the process's own provider: the model SDKs would add spans beside ours, and without their parents.
     return OtlpSink(provider, processor, exporter)
