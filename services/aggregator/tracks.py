@@ -1,4 +1,5 @@
-"""The spans of one step of the join, of a trace that is recorded: pure, from the row before it, the record, and what was sent. No live state.
+"""The spans of one step of the join, when its trace is recorded: pure, from the row before it, the record, and what was
+sent. No live state.
 
 A step that is repeated after a crash makes the same spans again. The request's own span is made by the step that
 answers it, from the row, whichever process that is.
