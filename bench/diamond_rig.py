@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from bench.conditions import quantile
 from bench.diamond_stub import ANSWERS, LAST, PARALLEL, ROLES
 from hocket.contracts.codec import Codec
-from hocket.contracts.records import Answer, Request
+from hocket.contracts.records import Answer, Policy, Request
 from hocket.contracts.specialties import load_specialties
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import apply_topics
@@ -52,13 +53,15 @@ class Rig:
     """One installation: an aggregator, a planner and four workers, each a process. Every one is gone at the end."""
 
     def __init__(
-        self, broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_ms: float, ledger: bool, plan: str
-    ) -> None:
+        self, broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_ms: float, ledger: bool, plan: str,
+        real: Mapping[str, str],
+    ) -> None:  # fmt: skip
         self.broker, self.settings, self.folder = broker, settings, folder
         self.topics = Topics(settings.prefix)
         self.ledger = folder / f"{settings.prefix}ledger"
         self._stub = {"STUB_MS": str(stub_ms), "STUB_LEDGER": str(self.ledger) if ledger else ""}
         self._stub["STUB_PLAN"] = plan
+        self._real = real
         self.aggregator = Service(
             "services.aggregator", settings, folder / "aggregator.log", HOCKET_INSTANCE="a0", **self._limits
         )
@@ -76,6 +79,10 @@ class Rig:
 
     def _worker(self, role: str) -> Service:
         log = self.folder / f"{role}.log"
+        if self._real:
+            words = ("services.planner",) if role == PLANNING else ("services.workers", "--specialty", role)
+            given = self._limits | dict(self._real) | {"HOCKET_INSTANCE": f"w-{role}"}
+            return Service(words[0], self.settings, log, *words[1:], **given)
         return Service(
             "bench.diamond_stub", self.settings, log, role, HOCKET_INSTANCE=f"w-{role}", **self._limits, **self._stub
         )
@@ -111,6 +118,7 @@ class Client:
     def __init__(self, producer: AIOKafkaProducer, consumer: AIOKafkaConsumer, topics: Topics, right: str) -> None:
         self._producer, self._consumer, self._topics, self._right = producer, consumer, topics, right
         self.bundled = 0
+        self.strategy: Literal["balanced", "best"] = "balanced"
         self.sent: dict[str, float] = {}
         self.answered: dict[str, float] = {}
         self.again: Counter[str] = Counter()
@@ -119,7 +127,8 @@ class Client:
 
     async def send(self, name: str) -> None:
         """Returns when it is handed to the client; the answer comes when it comes."""
-        record = Request(request_id=name, text="Weigh these three offers, please.", submitted_at=now_ms())
+        text, policy = "Weigh these three offers, please.", Policy(strategy=self.strategy)
+        record = Request(request_id=name, text=text, policy=policy, submitted_at=now_ms())
         self.sent[name] = time.monotonic()
         value = CODEC.encode(record, self._topics.requests)
         await self._producer.send(self._topics.requests, value, key=name.encode())
@@ -164,11 +173,16 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def rig(broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_ms: float = 0, ledger: bool = False,
-              profile: Path | None = None, plan: str = "diamond") -> AsyncIterator[Rig]:  # fmt: skip
-    """A warm rig: some requests have been answered. Raises SystemExit with a log's end when it does not come up."""
+              profile: Path | None = None, plan: str = "diamond", real: Mapping[str, str] | None = None,
+              right: str = "") -> AsyncIterator[Rig]:  # fmt: skip
+    """A warm rig: some requests have been answered. Raises SystemExit with a log's end when it does not come up.
+
+    `real`: the shipped planner and workers in the place of stubs, with this environment, whose `right` answer every
+    request wants (with the strategy best, so that all tasks go to models).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     await apply_topics(settings, load_specialties(settings.specialties))
-    made = Rig(broker, settings, folder, stub_ms=stub_ms, ledger=ledger, plan=plan)
+    made = Rig(broker, settings, folder, stub_ms=stub_ms, ledger=ledger, plan=plan, real=real or {})
     if profile is not None:
         made.profiled(profile)
     following: asyncio.Task[None] | None = None
@@ -176,7 +190,8 @@ async def rig(broker: EmbeddedBroker, settings: Settings, folder: Path, *, stub_
         for service in (made.aggregator, *made.workers.values()):
             service.start()
         async with producing(settings) as producer, reader(settings, made.topics.answers) as consumer:
-            made.client = Client(producer, consumer, made.topics, ANSWERS[plan])
+            made.client = Client(producer, consumer, made.topics, right or ANSWERS[plan])
+            made.client.strategy = "best" if real else "balanced"
             following = asyncio.create_task(made.client.follow())
             for number in range(50):
                 await made.client.send(f"warm{number}")

@@ -1,10 +1,12 @@
 """What metrics and tracing cost: the diamond's whole stack with them and without, alternating in one run.
 
 CPU milliseconds of Hocket's own six processes a request: at full load, as many requests as they can do, and at a pace
-that both keep up with. At full load whatever runs beside (the collector, Prometheus' questions) also makes batches
-smaller and each request dearer; the pace shows what metrics and tracing themselves cost. `on`: metrics are counted,
-scraped every five seconds as in compose, and 10 % of the requests are traced (a collector process answers 200 and
-throws away). `off`: no tracing, and prometheus_client's counting replaced by nothing. `all`: every request traced.
+that both keep up with. Once with the shipped planner and workers, which ask a simulated provider through the SDK; once
+with stubs in their place, which do next to nothing, so that everything around a call weighs most.
+
+`on`: metrics are counted, scraped every five seconds as in compose, and 10 % of the requests are traced (a collector
+process answers 200 and throws away). `off`: no tracing, and prometheus_client's counting replaced by nothing. `all`:
+every request traced.
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.conditions import broker, conditions, mark
 from bench.diamond import JAVA, sustained
 from bench.diamond_rig import Rig, rig
+from bench.observed import OUTPUTS, PLAN
 from hocket.local.broker import BrokerOptions, EmbeddedBroker
 from tests.support.ground import fresh
+from tests.support.simulated import Reply, SimulatedProvider, prompt_of, tool_of
 
 COLLECTOR = """
 import http.server, sys
@@ -118,18 +123,19 @@ def _own(cpu: dict[str, float]) -> float:
 
 
 async def measured(
-    running: EmbeddedBroker, name: str, port: int, folder: Path, given: argparse.Namespace
+    running: EmbeddedBroker, name: str, port: int, folder: Path, given: argparse.Namespace, real: Mapping[str, str]
 ) -> list[float]:
     """CPU milliseconds a request at full load, requests a second, and CPU milliseconds a request at the pace."""
     # Without bundles, whose number depends on how far behind the aggregator happens to be.
     settings = fresh(running.bootstrap, folder, partitions=4, concurrency=256, bundles=False)
     folder.mkdir()
+    right = OUTPUTS["Recommend one."]["text"] if real else ""
     with environment(name, port, folder):
-        async with rig(running, settings, folder / "logs") as made:
+        async with rig(running, settings, folder / "logs", real=real, right=right) as made:
             scraped: set[str] = set()
             watching = asyncio.create_task(scrape(folder / "logs", scraped)) if name != "off" else None
             rate, cpu = await sustained(made, given.in_flight, given.seconds, given.warm)
-            calm = await paced(made, given.pace, given.seconds)
+            calm = await paced(made, given.pace[bool(real)], given.seconds)
             if watching is not None:
                 assert not watching.done(), watching.result()
                 watching.cancel()
@@ -138,24 +144,49 @@ async def measured(
     return [_own(cpu), rate, calm]
 
 
-async def main(given: argparse.Namespace) -> int:
-    print(conditions(**{k: v for k, v in vars(given).items() if k != "arms"}), flush=True)
+async def compared(
+    running: EmbeddedBroker, port: int, folder: Path, given: argparse.Namespace, real: Mapping[str, str]
+) -> bool:
+    """Measures the arms in turns and prints them; whether the bound is kept."""
+    print(f"{'shipped services, models by the SDK' if real else 'stubs'}:")
+    folder.mkdir()
     found: dict[str, list[list[float]]] = {arm: [] for arm in given.arms}
-    with tempfile.TemporaryDirectory() as name, collector() as port:
-        async with broker(BrokerOptions(heap="1g", java_flags=JAVA)) as running:
-            first = await measured(running, given.arms[0], port, Path(name) / "first", given)
-            print(f"left out, while the broker compiles itself: {first[0]:.2f} CPU ms, {first[1]:.0f} requests/s")
-            for number in range(given.rounds):
-                for arm in given.arms if number % 2 == 0 else reversed(given.arms):
-                    one = await measured(running, arm, port, Path(name) / f"{arm}-{number}", given)
-                    found[arm].append(one)
-                    full = f"{one[0]:.2f} CPU ms a request at {one[1]:.0f} requests/s"
-                    print(f"{arm:>4}: {full}, {one[2]:.2f} at {given.pace:.0f}/s", flush=True)
+    await measured(running, given.arms[0], port, folder / "first", given, real)  # the broker compiles itself
+    for number in range(given.rounds):
+        for arm in given.arms if number % 2 == 0 else reversed(given.arms):
+            one = await measured(running, arm, port, folder / f"{arm}-{number}", given, real)
+            found[arm].append(one)
+            full = f"{one[0]:.2f} CPU ms a request at {one[1]:.0f} requests/s"
+            print(f"{arm:>4}: {full}, {one[2]:.2f} at the pace of {given.pace[bool(real)]:.0f}/s", flush=True)
     return report({arm: [statistics.median(x) for x in zip(*seen, strict=True)] for arm, seen in found.items()})
 
 
-def report(found: dict[str, list[float]]) -> int:
-    """Prints the ratios to `off`, by arm; the exit code."""
+async def main(given: argparse.Namespace) -> int:
+    print(conditions(**{k: v for k, v in vars(given).items() if k != "arms"}), flush=True)
+    with tempfile.TemporaryDirectory() as name, collector() as port:
+        async with (
+            broker(BrokerOptions(heap="1g", java_flags=JAVA)) as running,
+            SimulatedProvider(scripted) as provider,
+        ):
+            real = provider.env("anthropic") | {"HOCKET_PROVIDERS": "anthropic"}
+            good = [
+                await compared(running, port, Path(name) / what, given, env)
+                for what, env in (("sdk", real), ("stubs", {}))
+                if what in given.only
+            ]
+    return 0 if all(good) else 1
+
+
+def scripted(asked: dict[str, Any]) -> Reply:
+    """What the provider says, at once."""
+    if tool_of(asked) == "decompose_task":
+        return Reply(data=PLAN)
+    prompt = prompt_of(asked)
+    return Reply(data=next((v for k, v in OUTPUTS.items() if k in prompt), OUTPUTS["Sum up the offers."]))
+
+
+def report(found: dict[str, list[float]]) -> bool:
+    """Prints the ratios to `off`, by arm; whether the bound is kept."""
     good = True
     for arm, medians in found.items():
         if arm != "off":
@@ -164,7 +195,7 @@ def report(found: dict[str, list[float]]) -> int:
             good &= arm != "on" or full <= 0.05
             print(f"{arm}: at full load {100 * full:+.1f} % CPU a request{bound}, {100 * rate:+.1f} % requests/s")
             print(f"  at the pace {100 * calm:+.1f} % CPU a request")
-    return 0 if good else 1
+    return good
 
 
 if __name__ == "__main__":
@@ -172,7 +203,9 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3, help="how often each, in turn there and back")
     parser.add_argument("--seconds", type=float, default=12, help="of each, after its warm-up")
     parser.add_argument("--warm", type=float, default=4, help="seconds of load before")
-    parser.add_argument("--pace", type=float, default=80, help="requests a second that every arm keeps up with")
+    pace = "requests a second that every arm keeps up with: of stubs, of the SDK"
+    parser.add_argument("--pace", type=float, nargs=2, default=(80.0, 8.0), help=pace)
+    parser.add_argument("--only", nargs="+", choices=("sdk", "stubs"), default=("sdk", "stubs"))
     parser.add_argument("--in-flight", type=int, default=256)
     parser.add_argument("--arms", nargs="+", default=["off", "on"], choices=list(SHARES))
     sys.exit(asyncio.run(main(parser.parse_args())))
