@@ -82,6 +82,7 @@ def test_an_orphaned_broker_is_named_and_a_reused_process_id_is_not_taken_for_on
         console=kept.console,
         delete=False,
     )
+    assert process.wait_until(kept.console.read_text, 30)  # while it is being exec'ed, a process has no command line
     kept.record(LastRun(kafka=KAFKA_VERSION, pid=orphan.pid, ports=PORTS))
     with pytest.raises(BrokerError, match=f"End it with: kill {orphan.pid}"):
         kept.refuse_unusable()
