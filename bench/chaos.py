@@ -1,12 +1,11 @@
-"""Requests through a provider that fails in every way at once: `python -m bench.chaos [--judge] [--outage 60]`.
+"""Requests through a provider that fails in every way at once: `python -m bench.chaos [--judge]`.
 
 Real broker, the services as processes, both real SDKs. The simulated provider fails one call in five: 429 with
 Retry-After, 529, 500, dropped connections, bodies that are no JSON, streams that are cut, malformed, stalled, ended
 early or by an error, and slow first pieces beside that. Every request must get a complete or an honestly partial
 answer, without a storm of retries, and no Retry-After may be violated.
 
-`--judge`: the same against llmock, whose own judge then says in strict mode what the clients did wrong. There breakers
-never open: the judge takes a call that goes on at another model for one that was given up.
+`--judge`: against llmock at half the rates, whose own judge then says in strict mode what the clients did wrong.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import asyncio
 import logging
 import sys
 import tempfile
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.conditions import broker, conditions
 from hocket.contracts.specialties import load_specialties
@@ -28,6 +27,7 @@ from hocket.contracts.topics import Topics
 from hocket.kafka.admin import apply_topics
 from hocket.runtime.settings import Settings
 from tests.support.chaotic import Chaos, Survived, early_by_log, run_chaotic, task_of
+from tests.support.ground import fresh
 from tests.support.simulated import SimulatedProvider
 
 MOST_CALLS = 12
@@ -37,18 +37,12 @@ STREAM_RATES = (("disconnect", 0.02), ("truncate", 0.02), ("malformed", 0.02), (
 
 
 @asynccontextmanager
-async def ground() -> AsyncIterator[tuple[Settings, Path]]:
-    """A broker with topics, and a folder."""
+async def ground(**changes: Any) -> AsyncIterator[tuple[Settings, Path]]:
+    """A broker with topics, and a folder. `changes` are settings other than the usual ones."""
     async with broker() as running:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            settings = Settings(
-                bootstrap=running.bootstrap,
-                prefix=f"b{uuid.uuid4().hex[:8]}-",
-                partitions=4,
-                blob_store=(folder / "blobs").as_uri(),
-                state_dir=folder / "state",
-            )
+            settings = fresh(running.bootstrap, folder, **({"partitions": 4} | changes))
             await apply_topics(settings, load_specialties(settings.specialties))
             yield settings, folder
 

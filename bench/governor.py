@@ -14,7 +14,6 @@ import logging
 import sys
 import tempfile
 import time
-import uuid
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from bench.conditions import broker, conditions, mark
 from hocket.contracts.specialties import load_specialties
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import apply_topics
-from hocket.runtime.settings import Settings
 from tests.support.governed import WINDOW_S, Limited, governed
+from tests.support.ground import fresh
 
 MAX_REFUSED = 0.005
 MIN_USED = 0.90
@@ -36,14 +35,7 @@ async def measure(rpm: int, workers: int, seconds: int, *, without: bool) -> int
     async with broker() as running:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            settings = Settings(
-                bootstrap=running.bootstrap,
-                prefix=f"b{uuid.uuid4().hex[:8]}-",
-                partitions=12,
-                blob_store=(folder / "blobs").as_uri(),
-                state_dir=folder / "state",
-                grace_seconds=2.0,
-            )
+            settings = fresh(running.bootstrap, folder, partitions=12, grace_seconds=2.0)
             await apply_topics(settings, load_specialties(settings.specialties))
             async with governed(settings, Topics(settings.prefix), folder, limited, **env) as fleet:
                 feeding = asyncio.create_task(fleet.feed(2 * rpm / 60))
