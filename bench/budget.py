@@ -13,7 +13,6 @@ import asyncio
 import logging
 import sys
 import tempfile
-import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -21,8 +20,8 @@ from bench.conditions import broker, conditions
 from hocket.contracts.specialties import load_specialties
 from hocket.contracts.topics import Topics
 from hocket.kafka.admin import apply_topics
-from hocket.runtime.settings import Settings
 from tests.support.capped import Capped, run_capped
+from tests.support.ground import fresh
 
 PARTS = (0.25, 0.5, 1.0, 2.0)
 
@@ -41,13 +40,7 @@ async def measure(requests: int, at_once: int) -> int:
 
 async def _run(bootstrap: str, caps: list[float | None], at_once: int) -> Capped:
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(
-            bootstrap=bootstrap,
-            prefix=f"b{uuid.uuid4().hex[:8]}-",
-            partitions=4,
-            blob_store=(Path(folder) / "blobs").as_uri(),
-            state_dir=Path(folder) / "state",
-        )
+        settings = fresh(bootstrap, Path(folder), partitions=4)
         await apply_topics(settings, load_specialties(settings.specialties))
         return await run_capped(settings, Topics(settings.prefix), Path(folder), caps, at_once=at_once, slow_s=0.8)
 
