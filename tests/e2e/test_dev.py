@@ -20,6 +20,7 @@ from reportlab.pdfgen import canvas
 from hocket.cli.ask import Wish, ask, build_request, find
 from hocket.cli.demo import SCENES, examples, fault_of
 from hocket.contracts.records import Answer
+from hocket.kafka.admin import list_topics
 from hocket.local.dev import DevStack
 from hocket.local.process import command_of
 from hocket.local.runfile import RunFile
@@ -74,7 +75,10 @@ def test_it_survives_kills_and_keeps_its_data_and_can_be_isolated(tmp_path: Path
         assert broker is not None
         for pid in (*before.values(), broker):
             os.kill(pid, signal.SIGKILL)
-        assert eventually(lambda: {s.pid for s in stack.services.values()}.isdisjoint(before.values()), 30)
+        assert eventually(lambda: stack.broker_pid not in (None, broker), 60)
+        assert eventually(lambda: {s.pid for s in stack.services.values()}.isdisjoint(before.values()), 60)
+        # Killed without a word, the broker reads its logs first; `ask` would wait for it five seconds only.
+        asyncio.run(list_topics(stack.settings, wait_seconds=60))
         remember(pids, stack)
         assert fault_of(COMPLAINT, complain(stack, "after-kills")) is None
     assert all(s.poll() is not None for s in stack.services.values())
