@@ -20,7 +20,7 @@ from hocket.local.process import free_ports
 from hocket.runtime.settings import Settings
 from tests.support.kafka import CODEC, Service, producing, reader, running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 COMPLAINT = Path(__file__).parents[2] / "examples" / "complaint.eml"
 WITHIN_SECONDS = 20.0

@@ -20,7 +20,7 @@ from tests.support.browser import MISSING, Tab, browsing, chromium
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(chromium() is None, reason=MISSING),
 ]
 

@@ -117,7 +117,7 @@ async def test_cancelling_closes_the_stream(streaming: Streaming) -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while streaming.provider.log[1].ended_at is None:
             await asyncio.sleep(0.01)
     assert streaming.provider.log[1].outcome == "cancelled"

@@ -166,7 +166,7 @@ def denied_writes(home: Settings, service: str, topics: list[str]) -> set[str]:
 def denied_reads(home: Settings, service: str, topics: list[str]) -> set[str]:
     """A topic that it cannot even ask about, it cannot read: Read includes Describe. The others it tries to fetch."""
     consumer = Consumer(client(home, service, **{"group.id": "none", "enable.auto.commit": False}))
-    asked = {t: consumer.list_topics(t, timeout=10).topics[t].error for t in topics}
+    asked = {t: consumer.list_topics(t, timeout=30).topics[t].error for t in topics}
     denied = {t for t, e in asked.items() if e is not None and e.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED}
     try:
         consumer.assign([TopicPartition(t, 0, 0) for t in topics if t not in denied])
@@ -283,7 +283,7 @@ def metrics(port: int, group: str) -> str:
     page = ""
     while time.monotonic() < end:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
                 page = reply.read().decode()
         except OSError:
             page = ""

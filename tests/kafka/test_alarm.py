@@ -83,7 +83,7 @@ async def test_an_account_is_ticked(settings: Settings, topics_ready: Topics) ->
     async with producing(settings) as producer, reader(settings, topics_ready.accounts) as consumer:
         await put(producer, topics_ready.account_timers, "session/t/s", due_at)
         with alarm(settings, set(range(settings.partitions))):
-            record = await asyncio.wait_for(consumer.getone(), 15)
+            record = await asyncio.wait_for(consumer.getone(), 60)
     tick = CODEC.decode(record.value, AccountCommand)
     assert (record.key, tick.action, tick.command_id) == (b"session/t/s", "tick", f"tick/{due_at}")
     assert record.timestamp >= due_at

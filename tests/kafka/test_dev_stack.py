@@ -57,7 +57,7 @@ def fakes(**arguments: tuple[str, ...]) -> Callable[..., list[ServiceSpec]]:
     return specs
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
     give_up = time.monotonic() + seconds
     while not condition() and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -169,7 +169,7 @@ def test_stop_while_it_comes_up_leaves_nothing(options: DevOptions, pids: set[in
     assert eventually(lambda: "slow" in stack.services and stack.services["slow"].pid != 0)
     pids |= {stack.services["slow"].pid}
     stack.stop()
-    starting.join(5)
+    starting.join(30)
     assert not starting.is_alive()
     assert read_run() is None
 

@@ -110,7 +110,7 @@ def test_restart_in_good_order_keeps_data_offsets_and_the_ports(broker):
 def test_a_misspelt_topic_fails_instead_of_appearing(broker):
     admin = AdminClient({"bootstrap.servers": broker.bootstrap})
     for _ in range(2):  # asking for a topic is what would make it
-        error = admin.list_topics("mispelt", timeout=10).topics["mispelt"].error
+        error = admin.list_topics("mispelt", timeout=30).topics["mispelt"].error
         assert error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
@@ -149,7 +149,7 @@ def test_a_kept_folder_serves_one_broker_and_survives_its_owner(tmp_path):
     with EmbeddedBroker(options) as second:
         assert second.bootstrap == address
         consumer = Consumer({"bootstrap.servers": address, "group.id": "none"})
-        assert consumer.get_watermark_offsets(TopicPartition("kept", 0), timeout=10) == (0, 1)
+        assert consumer.get_watermark_offsets(TopicPartition("kept", 0), timeout=30) == (0, 1)
         consumer.close()
 
 
@@ -185,8 +185,8 @@ def test_an_owner_killed_outright_leaves_no_broker_and_no_folder():
         pid, folder = owner.stdout.readline().split()
         assert "kafka.Kafka" in command_of(int(pid))
         owner.send_signal(signal.SIGKILL)
-    assert wait_until(lambda: command_of(int(pid)) == "", 5)
-    assert wait_until(lambda: not Path(folder).exists(), 5)
+    assert wait_until(lambda: command_of(int(pid)) == "", 30)
+    assert wait_until(lambda: not Path(folder).exists(), 30)
 
 
 def test_an_extra_listener_with_sasl_and_access_rules():
@@ -234,7 +234,7 @@ def test_the_registry_stores_a_schema():
 
 def ask(url, body=None):
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=30)
     kind = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
     connection.request("POST" if body else "GET", parts.path, json.dumps(body) if body else None, kind)
     response = connection.getresponse()

@@ -235,7 +235,7 @@ async def test_the_position_steps_over_the_end_of_a_transaction(world):
     number = partition_of(b"k", PARTITIONS)
     async with joined(world.consumer("g")) as member:
         await member.until(lambda: len(member.got) == 1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await member.consumer.position(number) != 2:
                 await member.poll()
         assert await member.consumer.position(99) is None

@@ -19,11 +19,11 @@ from tests.support.kafka import Service, producing, read, running, send
 pytestmark = pytest.mark.kafka
 
 
-def wait_for(url: str, status: int, seconds: float = 30) -> bytes:
+def wait_for(url: str, status: int, seconds: float = 90) -> bytes:
     end = time.monotonic() + seconds
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=30) as answer:
                 found, body = answer.status, answer.read()
         except urllib.error.HTTPError as e:
             found, body = e.code, b""

@@ -48,7 +48,7 @@ class Tab:
         number = next(self._ids)
         await self._socket.send_json({"id": number, "method": method, "params": params})
         while True:
-            message = await self._socket.receive_json(timeout=30)
+            message = await self._socket.receive_json(timeout=60)
             if message.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(str(message["params"]["exceptionDetails"]))
             if message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
@@ -63,7 +63,7 @@ class Tab:
         assert "exceptionDetails" not in reply, reply
         return reply["result"].get("value")
 
-    async def until(self, expression: str, within: float = 20.0) -> None:
+    async def until(self, expression: str, within: float = 60.0) -> None:
         """Returns when an expression is true, as JavaScript has it."""
         end = time.monotonic() + within
         while not await self.value(f"!!({expression})"):

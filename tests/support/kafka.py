@@ -61,7 +61,7 @@ class Service:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout: float = 15) -> int:
+    def stop(self, timeout: float = 40) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
@@ -113,7 +113,7 @@ async def read(
     kind: type[R],
     *,
     until: Callable[[Sequence[R]], bool],
-    timeout: float = 30,
+    timeout: float = 60,
     settle: float = 0,
 ) -> list[R]:
     """Records of a topic from its start, read_committed, until `until` holds; then `settle` seconds, for strays."""

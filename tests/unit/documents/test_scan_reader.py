@@ -28,7 +28,7 @@ def page(text: str = "seen") -> Document:
     return Document(name="page.png", media_type="image/png", data=text.encode())
 
 
-def wait_for(met, seconds: float = 10.0) -> bool:
+def wait_for(met, seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while not met() and time.monotonic() < end:
         time.sleep(0.02)

@@ -48,7 +48,7 @@ async def test_every_runtime_reports_itself_until_it_has_drained():
     runtimes = [runtime(log, "writing"), runtime(log, "planning")]
     heartbeats = Heartbeats(runtimes, producer=log.producer(), codec=CODEC, topics=TOPICS, clock=lambda: 5)
     hosted = asyncio.create_task(host(runtimes, heartbeats, stop))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not all(r.joined for r in runtimes):
             await asyncio.sleep(0.01)
         await heartbeats.beat()

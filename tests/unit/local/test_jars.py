@@ -141,7 +141,7 @@ def test_a_fetch_killed_midway_heals_at_the_next_start(repository, tmp_path):
     repository.gate.clear()
     with subprocess.Popen([sys.executable, "-c", INSTALL], env=dict(os.environ)) as first:
         home = tmp_path / BUNDLE.folder
-        assert wait_until(lambda: list(home.rglob("server-1.0.jar.*.part")) != [], 10)
+        assert wait_until(lambda: list(home.rglob("server-1.0.jar.*.part")) != [], 30)
         first.send_signal(signal.SIGKILL)
     assert jars.read_marker(BUNDLE, home) is None
     repository.gate.set()
@@ -153,7 +153,7 @@ def test_a_fetch_killed_midway_heals_at_the_next_start(repository, tmp_path):
 def test_two_processes_at_once_fetch_once(repository):
     commands = [sys.executable, "-c", INSTALL]
     both = [subprocess.Popen(commands, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [one.communicate(timeout=20)[0] for one in both]
+    answers = [one.communicate(timeout=60)[0] for one in both]
     assert answers == ["['library-1.0.jar', 'server-1.0.jar']\n"] * 2
     assert repository.asked.count("/g/server/1.0/server-1.0.jar") == 1
 

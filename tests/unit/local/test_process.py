@@ -43,25 +43,25 @@ def test_a_server_dies_with_an_owner_that_was_killed_and_its_folder_goes(tmp_pat
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", OWNER, str(folder)], stdout=subprocess.PIPE, text=True) as owner:
         pid = int(owner.stdout.readline())
-        assert wait_until(lambda: process.command_of(pid).startswith("sleep"), 5)
+        assert wait_until(lambda: process.command_of(pid).startswith("sleep"), 30)
         owner.send_signal(signal.SIGKILL)
-    assert wait_until(lambda: gone(pid), 5)
-    assert wait_until(lambda: not folder.exists(), 5)
+    assert wait_until(lambda: gone(pid), 30)
+    assert wait_until(lambda: not folder.exists(), 30)
 
 
 def test_stop_asks_first_and_kills_after_the_timeout(tmp_path):
     polite = server(tmp_path, "sleep", "60")
-    assert wait_until(lambda: process.command_of(polite.pid).startswith("sleep"), 5)
+    assert wait_until(lambda: process.command_of(polite.pid).startswith("sleep"), 30)
     polite.stop(5)
     assert polite.exit_code() == -signal.SIGTERM
 
     script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     stubborn = server(tmp_path, "sh", "-c", script)
-    assert wait_until(lambda: "ready" in (tmp_path / "console.log").read_text(), 5)
+    assert wait_until(lambda: "ready" in (tmp_path / "console.log").read_text(), 30)
     started = time.monotonic()
     stubborn.stop(0.3)
     assert stubborn.exit_code() == -signal.SIGKILL
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 def test_no_watchdog_outlives_its_server(tmp_path):
@@ -70,7 +70,7 @@ def test_no_watchdog_outlives_its_server(tmp_path):
     assert one._watchdog.poll() == 0
 
     other = server(tmp_path, "true")
-    assert wait_until(lambda: other.exit_code() is not None, 5)
+    assert wait_until(lambda: other.exit_code() is not None, 30)
     assert other.exit_code() == 0
     assert other._watchdog.poll() == 0
 
@@ -85,7 +85,7 @@ def test_a_server_has_its_own_session_so_ctrl_c_spares_it(tmp_path):
 
 def test_a_missing_program_ends_with_its_reason_in_the_console(tmp_path):
     one = server(tmp_path, str(tmp_path / "no-java"))
-    assert wait_until(lambda: one.exit_code() is not None, 5)
+    assert wait_until(lambda: one.exit_code() is not None, 30)
     assert one.exit_code() in (126, 127)
     assert "no-java" in (tmp_path / "console.log").read_text()
 

@@ -43,7 +43,7 @@ def make(tmp_path: Path, lines: list[tuple[str, str]]) -> Iterator[Make]:
         service.stop(0)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30) -> bool:
     give_up = time.monotonic() + seconds
     while not condition() and time.monotonic() < give_up:
         time.sleep(0.02)
@@ -112,7 +112,7 @@ time.sleep(60)
         pid = int(owner.stdout.readline())
         assert not gone(pid)
         owner.kill()
-    assert eventually(lambda: gone(pid), 5)
+    assert eventually(lambda: gone(pid))
 
 
 def test_a_child_without_a_living_owner_does_not_run() -> None:
@@ -152,4 +152,4 @@ def test_the_thread_that_started_it_must_live_on(make: Make) -> None:
     starter = threading.Thread(target=start)
     starter.start()
     starter.join()
-    assert eventually(lambda: service.poll() == -signal.SIGKILL, 5)
+    assert eventually(lambda: service.poll() == -signal.SIGKILL)

@@ -102,7 +102,7 @@ def test_a_process_without_an_event_loop_serves_from_a_thread():
     health.add("x", lambda: True)
     with serving_in_thread(Settings(http_port=0), health) as url:
         assert url is not None
-        with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/ready", timeout=30) as answer:
             assert json.loads(answer.read()) == {"ready": True, "checks": {"x": True}}
         port = int(url.rpartition(":")[2])
         with pytest.raises(OSError), serving_in_thread(Settings(http_port=port), health):

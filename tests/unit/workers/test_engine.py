@@ -52,7 +52,7 @@ def run(work: Work) -> dict:
         return {"txt": "x"}
     if seen.text == "slow":
         import time
-        time.sleep(0.5)
+        time.sleep(2)
     return {"text": seen.text.upper()}
 """
 HAIKU = "anthropic/claude-haiku-5-5"
@@ -221,7 +221,7 @@ async def test_a_local_engine_that_takes_too_long_is_left_behind(make: Any) -> N
     found = await run(make(), work("slow"), left=100)
     assert found.error is not None
     assert (found.error.kind, found.error.retryable) == ("timeout", True)
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 1.8
 
 
 async def test_the_best_ladder_degrades_to_the_local_engine_without_a_model(make: Any) -> None:
@@ -294,7 +294,7 @@ async def test_engines_run_side_by_side(make: Any) -> None:
     found = await asyncio.gather(*jobs)
     await engines.close()
     assert [o.text for o in found] == ["SLOW", "SLOW"]
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 3.5
 
 
 def with_table(make: Any, table: str, **given: Any) -> Specialty:
