@@ -11,6 +11,7 @@ from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.lending import lending
+from hocket.kafka.recall import Recall, outcomes
 from hocket.kafka.runtime import Runtime
 from hocket.llm.models import Models
 from hocket.runtime.clock import now_ms
@@ -56,6 +57,7 @@ async def serve_planner(settings: Settings, stop: asyncio.Event, health: Health 
                 on_crash=planner.on_crash,
                 on_cancel=planner.on_cancel,
                 producer=producer,
+                recall=Recall(planner.outcome_id, partial(outcomes, settings, topics.plans, PLANNING)),
             )
             if health is not None:
                 health.add(PLANNING, partial(getattr, runtime, "joined"))

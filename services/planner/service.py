@@ -89,8 +89,12 @@ class Planner:
 
     def outgoing(self, plan: Plan) -> Outgoing:
         """The plan as a record to send."""
-        event_id = f"{plan.request_id}/plan/{plan.revision}"
-        return Outgoing(topic=self.plans_topic, key=plan.request_id, record=plan, event_id=event_id)
+        return Outgoing(topic=self.plans_topic, key=plan.request_id, record=plan, event_id=self.outcome_id(plan))
+
+    @staticmethod
+    def outcome_id(of: Task | Plan) -> str:
+        """The id of the record with the plan."""
+        return f"{of.request_id}/plan/{of.revision}"
 
     async def plan(self, task: Task) -> Plan:
         """The plan for a request. Failures of models are in the plan, none is raised; waits to the deadline at most."""

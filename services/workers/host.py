@@ -13,6 +13,7 @@ from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
 from hocket.kafka.lending import lending
 from hocket.kafka.log import Producer
+from hocket.kafka.recall import Recall, outcomes
 from hocket.kafka.runtime import Runtime
 from hocket.llm.cache import ResultCache
 from hocket.llm.models import Models
@@ -90,4 +91,5 @@ def _runtime(
         on_cancel=worker.on_cancel,
         on_late=worker.on_late,
         producer=producer,
+        recall=Recall(worker.outcome_id, partial(outcomes, settings, topics.results, specialty.name)),
     )

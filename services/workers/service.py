@@ -245,9 +245,7 @@ class Worker:
         )
 
     def _outgoing(self, task: Task, result: Result) -> Outgoing:
-        return Outgoing(
-            topic=self._topics.results, key=task.request_id, record=result, event_id=self._event(task, "result")
-        )
+        return Outgoing(topic=self._topics.results, key=task.request_id, record=result, event_id=self.outcome_id(task))
 
     def _failed(self, task: Task, delivery: Delivery, error: Error | None) -> None:
         self._tell(task, delivery, "failed", text=error.message if error else "")
@@ -277,6 +275,11 @@ class Worker:
         )
         event_id = self._event(task, what)
         return Outgoing(topic=self._topics.progress, key=task.request_id, record=record, event_id=event_id)
+
+    @classmethod
+    def outcome_id(cls, task: Task) -> str:
+        """The id of the record that tells how the task ended."""
+        return cls._event(task, "result")
 
     @staticmethod
     def _event(task: Task, what: str) -> str:

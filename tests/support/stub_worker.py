@@ -13,6 +13,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hocket.kafka.aio import open_producer
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.recall import Recall, outcomes
 from hocket.kafka.runtime import Outgoing, Runtime
 from hocket.runtime.clock import now_ms
 from hocket.runtime.health import Health
@@ -43,7 +45,11 @@ def stub_result(task: Task, topic: str, worker: str, error: Error | None = None)
         started_at=now,
         ended_at=now,
     )
-    return Outgoing(topic=topic, key=task.request_id, record=record, event_id=f"{task.request_id}/{task.task_id}")
+    return Outgoing(topic=topic, key=task.request_id, record=record, event_id=outcome_id(task))
+
+
+def outcome_id(task: Task) -> str:
+    return f"{task.request_id}/{task.task_id}"
 
 
 def seconds_of(task: Task) -> float:
@@ -82,6 +88,7 @@ def stub_runtime(settings: Settings, producer: Any, pen: Pen | None = None, **mo
             "handler": stub_handler(topics.results, me, pen),
             "on_crash": lambda t, _, e: [stub_result(t, topics.results, me, Error(kind="crashed", message=str(e)))],
             "producer": producer,
+            "recall": Recall(outcome_id, partial(outcomes, settings, topics.results, SPECIALTY)),
             **more,
         }
     )

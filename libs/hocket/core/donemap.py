@@ -5,7 +5,7 @@ than LIMIT; whatever is not a whole map of this version for this very offset dec
 which costs calls but never a task.
 
 The text is base64 of zlib (whose checksum seals it) of JSON: version, base, holder, the lengths of the runs of offsets
-that are done and open in turns, the flights, and which of them the open offsets have, again as runs.
+that are done and open in turns, the flights, which of them the open offsets have, again as runs, and the time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -22,7 +22,7 @@ LIMIT = 3_500
 """Characters, all ASCII. The broker refuses more than 4,096 bytes (offset.metadata.max.bytes)."""
 ROOMY = 2_500
 """Above this, nothing more should be taken from the partition."""
-_VERSION = 2
+_VERSION = 3
 _RAW_BYTES = 256 * 1024
 _MOST_OPEN = 100_000
 _MOST_OFFSET = 2**63 - 1
@@ -39,12 +39,13 @@ class Flight:
 @dataclass(frozen=True, kw_only=True)
 class DoneMap:
     """From `base` up to `top` every offset is done, except those in `open`; a flight tells who runs it, or last ran it.
-    `holder` held the partition when this was committed."""
+    `holder` held the partition when this was committed, at the time `at` of its clock in milliseconds; 0 is unknown."""
 
     base: int
     top: int
     open: Mapping[int, Flight | None] = field(default_factory=dict)
     holder: str = ""
+    at: int = 0
 
     def done(self, offset: int) -> bool:
         """Whether the map says that this offset needs no work any more."""
@@ -58,7 +59,7 @@ class DoneMap:
     def below(self, top: int) -> DoneMap:
         """The part of the map below `top`."""
         rest = {o: f for o, f in self.open.items() if o < top}
-        return DoneMap(base=self.base, top=min(self.top, top), open=rest, holder=self.holder)
+        return replace(self, top=min(self.top, top), open=rest)
 
 
 def trimmed(full: DoneMap) -> DoneMap:
@@ -107,7 +108,7 @@ def _text(whole: DoneMap) -> str:
     number: dict[Flight | None, int] = {None: 0} | {f: n for n, f in enumerate(known, 1)}
     marks = [(mark, len(list(run))) for mark, run in groupby(number[whole.open[o]] for o in rising)]
     crews = [[f.owner, f.deliveries] for f in known]
-    body = [_VERSION, whole.base, whole.holder, _runs(whole.base, whole.top, rising), crews, marks]
+    body = [_VERSION, whole.base, whole.holder, _runs(whole.base, whole.top, rising), crews, marks, whole.at]
     raw = json.dumps(body, separators=(",", ":")).encode()
     return base64.b64encode(zlib.compress(raw, 6)).decode()
 
@@ -126,7 +127,7 @@ def _runs(base: int, top: int, rising: Iterable[int]) -> list[int]:
 
 
 def _parsed(body: Any, base: int) -> DoneMap | None:
-    version, found, holder, runs, crews, marks = body
+    version, found, holder, runs, crews, marks, when = body
     if version != _VERSION or found != base or not isinstance(holder, str):
         return None
     known: list[Flight | None] = [None]
@@ -142,7 +143,8 @@ def _parsed(body: Any, base: int) -> DoneMap | None:
     if sum(_count(length) for _, length in marks) != len(places):
         return None
     flights = (flight for mark, length in marks for flight in [known[_count(mark)]] * length)
-    return DoneMap(base=base, top=at, open=dict(zip(places, flights, strict=True)), holder=holder)
+    still = dict(zip(places, flights, strict=True))
+    return DoneMap(base=base, top=at, open=still, holder=holder, at=_count(when))
 
 
 def _count(value: Any) -> int:

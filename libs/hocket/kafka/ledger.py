@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
-from hocket.core.donemap import ROOMY, DoneMap, Flight, decode, encode
+from hocket.core.donemap import ROOMY, DoneMap, Flight, decode, encode, trimmed
 from hocket.core.offsets import Offsets
 from hocket.kafka.log import CommitRefused, Consumer
 
@@ -22,14 +23,17 @@ Flights = Callable[[], Mapping[int, Mapping[int, Flight]]]
 class Ledger:
     """The partitions of one consumer. A partition is read only after its committed offset and done-map are known."""
 
-    def __init__(self, consumer: Consumer, *, flights: Flights, holder: Callable[[], str]) -> None:
+    def __init__(
+        self, consumer: Consumer, *, flights: Flights, holder: Callable[[], str], clock: Callable[[], int]
+    ) -> None:
         self._consumer = consumer
         self._flights = flights
         self._holder = holder
+        self._clock = clock
         self.refused = 0  # commits that the group did not take
         self.confirmed = 0.0  # when it last took this one for a member, by the monotonic clock
         self._offsets: dict[int, Offsets] = {}
-        self._committed: dict[int, tuple[int, str]] = {}
+        self._committed: dict[int, DoneMap] = {}  # without their time
         self._sizes: dict[int, int] = {}  # of their done-maps, in characters
         self._shut: set[int] = set()
         self._held: tuple[int, ...] = ()
@@ -91,17 +95,20 @@ class Ledger:
         """Commits what has changed, or all; False when the group did not take it."""
         return await self._commit(self._due(anyway=anyway))
 
-    def _due(self, *, anyway: bool = False) -> dict[int, tuple[int, str]]:
+    def _due(self, *, anyway: bool = False) -> dict[int, DoneMap]:
         flights, holder = self._flights(), self._holder()
-        standing = {p: self._at(p, flights.get(p, {}), holder) for p in self._offsets}
-        return {p: at for p, at in standing.items() if at and (anyway or at != self._committed.get(p))}
+        standing = {p: o.standing(flights.get(p, {}), holder) for p, o in self._offsets.items()}
+        told = {p: trimmed(full) for p, full in standing.items() if full is not None}
+        return {p: full for p, full in told.items() if anyway or full != self._committed.get(p)}
 
-    async def _commit(self, due: Mapping[int, tuple[int, str]]) -> bool:
+    async def _commit(self, due: Mapping[int, DoneMap]) -> bool:
         if not due:
             return True
-        mine, began = self._committed, time.monotonic()
+        mine, began, now = self._committed, time.monotonic(), self._clock()
+        texts = {p: encode(replace(full, at=now)) for p, full in due.items()}
+        self._sizes |= {p: len(text) for p, text in texts.items()}
         try:
-            await self._consumer.commit(due)
+            await self._consumer.commit({p: (full.base, texts[p]) for p, full in due.items()})
         except CommitRefused as e:
             self.refused += 1
             log.info("offsets not committed, the new owner repeats: %s", e)
@@ -122,11 +129,3 @@ class Ledger:
                 return await self._commit(due)
         except TimeoutError:
             return False
-
-    def _at(self, partition: int, flights: Mapping[int, Flight], holder: str) -> tuple[int, str] | None:
-        standing = self._offsets[partition].standing(flights, holder)
-        if standing is None:
-            return None
-        text = encode(standing)
-        self._sizes[partition] = len(text)
-        return standing.base, text

@@ -2,8 +2,8 @@
 
 A poll loop that never waits for a handler; calls that end in any order; offsets committed only up to the lowest
 unfinished one, with a map of what is done above it, and only after the outcome is safe. Calls in flight outlive their
-assignment: hocket.core.handover says who starts what then. At least once: after a crash what was in flight, or done
-within the last commit tick, is done again, and the aggregator counts each result once.
+assignment: hocket.core.handover says who starts what then. At least once: after a crash what was in flight is done
+again, and the aggregator counts each result once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from hocket.kafka.intake import Intake
 from hocket.kafka.job import Job, remember
 from hocket.kafka.log import Consumer, Producer, Raw
 from hocket.kafka.outbox import Outbox, Outgoing
+from hocket.kafka.recall import Recall
 from hocket.kafka.tenure import Tenure
 from hocket.runtime import metrics
 from hocket.runtime.clock import now_ms
@@ -52,7 +53,8 @@ class Runtime:
     `worker` is the id under which it is seen in results and heartbeats, `<instance>/<specialty>`. At most
     `settings.window` records, and about 64 MB of them, wait in memory. `on_cancel` and `on_late` say what is sent for a
     task whose request is cancelled, or whose deadline passed before it was started; without them, and without a
-    deadline of its own, the handler runs. One run per object.
+    deadline of its own, the handler runs. Without `recall`, what ended in the moment before a worker's death is done
+    again, too. One run per object.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Runtime:
         clock: Callable[[], int] = now_ms,
         on_cancel: OnEnd | None = None,
         on_late: OnEnd | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.topic = topic
         self.service = service
@@ -92,8 +95,8 @@ class Runtime:
         mark = f"{worker}@{secrets.token_hex(3)}"  # a restarted process is another owner
         words = Handovers(mark, topic=topics.handovers, tasks=topic, outbox=self._outbox, clock=clock)
         self._queue = Intake(settings.window or max(5_000, 4 * self._concurrency))
-        self._running: dict[tuple[int, int, int], Job] = {}
-        self._tenure = Tenure(self._consumer, words, running=self._running, queue=self._queue, on_broken=self._fail)
+        self._tenure = Tenure(self._consumer, words, self._queue, on_broken=self._fail, clock=clock, recall=recall)
+        self._running = self._tenure.running
         self._tenure.cautious = 2 * self._concurrency
         self._limit: int | None = None  # of starts in a second, while most of what it does fails
         self._allowed: int | None = None  # how many more tasks may be started in this second; None is no limit

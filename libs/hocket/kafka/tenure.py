@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection
 
 from hocket.core.donemap import Flight
 from hocket.core.handover import Fate
@@ -13,15 +13,14 @@ from hocket.kafka.intake import Intake
 from hocket.kafka.job import Job, remember
 from hocket.kafka.ledger import Ledger
 from hocket.kafka.log import Consumer, Raw
+from hocket.kafka.recall import SPAN_MS, Outcomes, Recall
 
 log = logging.getLogger(__name__)
 
-Running = MutableMapping[tuple[int, int, int], Job]
-
 
 class Tenure:
-    """What is held; `running` is the runtime's own account of its calls, `queue` what it has fetched. After a
-    predecessor's death `cautious` starts are noted before they happen.
+    """What is held; `queue` is what the runtime has fetched, `running` its calls. After a predecessor's death that many
+    starts as `cautious` says are noted before they happen.
 
     A job is away when its partition is not held any more, or not again yet: its offset is then told, not committed.
     """
@@ -30,19 +29,23 @@ class Tenure:
         self,
         consumer: Consumer,
         words: Handovers,
-        *,
-        running: Running,
         queue: Intake,
+        *,
         on_broken: Callable[[BaseException], None],
+        clock: Callable[[], int],
+        recall: Recall | None = None,
     ) -> None:
         self.words = words
         self.caught_up: Callable[[], Awaitable[None]] = _nothing_to_hear
-        self.ledger = Ledger(consumer, flights=self._flights, holder=lambda: words.owner)
+        self.ledger = Ledger(consumer, flights=self._flights, holder=lambda: words.owner, clock=clock)
         self.dirty = asyncio.Event()
         self._on_broken = on_broken
+        self._clock = clock
+        self._recall = recall
+        self._written: Outcomes = {}  # outcomes that the dead may not have committed
         self.careful = 0  # how many more starts wait until they are noted: a predecessor died, perhaps at once
         self.cautious = 0
-        self._running = running
+        self.running: dict[tuple[int, int, int], Job] = {}  # by ident, whether their partition is still held or not
         self._queue = queue
         self._barrier: asyncio.Task[None] | None = None
         self._inherited: dict[int, dict[int, Flight]] = {}  # by partition and offset, as the done-maps tell
@@ -56,8 +59,14 @@ class Tenure:
         return self._barrier is None or self._barrier.done()
 
     def fate(self, job: Job) -> Fate | None:
-        """What another worker has said of this task."""
-        return self.words.claims.fate(*job.place, self._flown(job))
+        """What another worker has said of this task, or, before it died, written for it."""
+        return "done" if self._is_written(job) else self.words.claims.fate(*job.place, self._flown(job))
+
+    def _is_written(self, job: Job) -> bool:
+        if not self._written or self._recall is None or job.task is None:
+            return False
+        # An older outcome is of another delivery: the task was sent again since, out of the dead letters.
+        return self._written.get(self._recall.id_of(job.task), -1) >= job.raw.timestamp
 
     def crashes(self, job: Job) -> int:
         """In how many deliveries of it a worker died."""
@@ -68,10 +77,10 @@ class Tenure:
         it."""
         offsets = self.ledger.get(raw.partition)
         ident = (raw.partition, raw.offset, raw.timestamp)
-        if offsets is None or (ident not in self._running and self._ended_lately.get(ident[:2]) != raw.timestamp):
+        if offsets is None or (ident not in self.running and self._ended_lately.get(ident[:2]) != raw.timestamp):
             return False
-        if ident in self._running:
-            self._running[ident].offsets = offsets
+        if ident in self.running:
+            self.running[ident].offsets = offsets
         else:
             offsets.done(raw.offset)
             self.dirty.set()
@@ -88,7 +97,7 @@ class Tenure:
 
     def away(self) -> list[Place]:
         """What runs whose partition is not held."""
-        return [job.place for job in self._running.values() if self._is_away(job)]
+        return [job.place for job in self.running.values() if self._is_away(job)]
 
     def assigned(self, partitions: Collection[int]) -> None:
         """A new assignment; nothing of it is delivered before the barrier falls. One that comes to a process on its way
@@ -105,8 +114,8 @@ class Tenure:
     async def revoked(self, partitions: Collection[int]) -> None:
         """What waits is given up; what runs goes on, and the new owner is told of it before it can be one."""
         self._queue.forget(partitions)
-        for job in [job for job in self._running.values() if job.run is None]:
-            del self._running[job.ident]
+        for job in [job for job in self.running.values() if job.run is None]:
+            del self.running[job.ident]
             self._queue.ended(job)
         if self._barrier is not None:
             self._barrier.cancel()
@@ -123,10 +132,18 @@ class Tenure:
         workers said that still run tasks of it."""
         maps, _ = await asyncio.gather(self.ledger.read(), self.caught_up())
         self._inherited = {p: found.flights if found else {} for p, found in maps.items()}
-        if any(found is None or self.words.claims.died(found.holder) for found in maps.values()):
+        orphans = [found for found in maps.values() if found is None or self.words.claims.died(found.holder)]
+        if orphans:
             self.careful = self.cautious
+            self._written = await self._recalled([found.at for found in orphans if found is not None and found.at])
         self.ledger.opened(maps)
         self.dirty.set()
+
+    async def _recalled(self, times: Collection[int]) -> Outcomes:
+        if self._recall is None:
+            return {}
+        now = self._clock()  # a partition that nobody has committed yet is new: its worker cannot have lived long
+        return await self._recall.written(min(times, default=now - SPAN_MS), max(times, default=now))
 
     def _opened(self, barrier: asyncio.Task[None]) -> None:
         if not barrier.cancelled() and (error := barrier.exception()) is not None:
@@ -135,7 +152,7 @@ class Tenure:
     def _flights(self) -> dict[int, dict[int, Flight]]:
         found = {p: dict(flights) for p, flights in self._inherited.items()}
         owner = self.words.owner
-        for job in self._running.values():
+        for job in self.running.values():
             if not self._is_away(job):
                 mine = Flight(owner=owner, deliveries=job.crashes + 1)
                 found.setdefault(job.raw.partition, {})[job.raw.offset] = mine

@@ -23,7 +23,7 @@ def having(service: str, operation: str, resource: str = "topic") -> set[str]:
 
 
 def test_a_worker_reads_its_own_tasks_and_writes_no_answers() -> None:
-    assert having("worker-code", "Read") == {"p-tasks-code", "p-control", "p-grants", "p-handovers"}
+    assert having("worker-code", "Read") == {"p-tasks-code", "p-control", "p-grants", "p-handovers", "p-results"}
     assert having("worker-code", "Write") == {
         "p-results", "p-progress", "p-accounts", "p-heartbeats", "p-handovers", "p-dead-letters",
     }  # fmt: skip

@@ -24,7 +24,8 @@ def maps(draw):
     places = draw(st.lists(st.integers(0, 3_000), unique=True, max_size=200))
     top = max(places, default=0) + 1 + draw(st.integers(0, 5_000_000))
     open_ = {base + p: draw(st.none() | FLIGHTS) for p in places}
-    return DoneMap(base=base, top=base + top, open=open_, holder=draw(st.sampled_from(["", "w1/writing@1f.3"])))
+    holder, at = draw(st.sampled_from(["", "w1/writing@1f.3"])), draw(st.integers(0, 2**45))
+    return DoneMap(base=base, top=base + top, open=open_, holder=holder, at=at)
 
 
 @given(maps())
@@ -43,12 +44,13 @@ def test_whatever_somebody_else_wrote_is_ignored(text):
 NUMBERS = st.integers(-2, 20) | st.sampled_from([2**63, 2**70, 1.5, None, "x", True])
 RUNS = st.lists(NUMBERS, max_size=6)
 BODIES = st.tuples(
-    st.sampled_from([2, 2, 2, 1, "2"]),
+    st.sampled_from([3, 3, 3, 1, "3"]),
     st.sampled_from([5, 5, 5, 6]),
     st.sampled_from(["w", "w", 3]),
     RUNS,
     st.lists(st.tuples(st.sampled_from(["a.1", 7]), NUMBERS), max_size=3),
     st.lists(st.tuples(NUMBERS, NUMBERS), max_size=3),
+    NUMBERS,
 )
 
 
@@ -77,15 +79,15 @@ def test_a_map_of_another_offset_or_version_is_ignored():
     text = encode(DoneMap(base=7, top=10, open={7: None}))
     assert decode(text, 7) is not None
     assert decode(text, 8) is None
-    assert decode(sealed(2, 7, "", [0, 1, 2], [], [[0, 1]]), 7) == decode(text, 7)
-    assert decode(sealed(3, 7, "", [0, 1, 2], [], [[0, 1]]), 7) is None
+    assert decode(sealed(3, 7, "", [0, 1, 2], [], [[0, 1]], 0), 7) == decode(text, 7)
+    assert decode(sealed(2, 7, "", [0, 1, 2], [], [[0, 1]], 0), 7) is None
 
 
 def test_a_bomb_is_not_unpacked():
     text = base64.b64encode(zlib.compress(b"[" + b" " * 3_000_000 + b"]")).decode()
     assert len(text) <= LIMIT + 500
     assert decode(text[:LIMIT], 0) is None
-    assert decode(sealed(2, 0, "", [0, 10**9, 0], [], [[0, 10**9]]), 0) is None
+    assert decode(sealed(3, 0, "", [0, 10**9, 0], [], [[0, 10**9]], 0), 0) is None
 
 
 def test_nothing_to_tell_is_no_text():

@@ -17,6 +17,7 @@ from hocket.core import traces
 from hocket.core.donemap import decode
 from hocket.kafka.client import partition_of
 from hocket.kafka.log import CommitRefused, TooLarge
+from hocket.kafka.recall import Recall
 from hocket.kafka.runtime import Outgoing, Runtime, StreamPoisonedError
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
@@ -648,6 +649,43 @@ async def crash(log: FakeLog, runtime: Runtime, run: asyncio.Task[None]) -> None
     await runtime._consumer.kill()  # type: ignore[attr-defined]
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
+
+
+def recalling(log: FakeLog, asked: list[tuple[int, int]]) -> Recall:
+    async def written(first_ms: int, last_ms: int) -> dict[str, int]:
+        asked.append((first_ms, last_ms))
+        return {headers.get(r.headers, "ce_id") or "": r.timestamp for r in log.records(TOPICS.results)}
+
+    return Recall(lambda t: f"{t.request_id}/a/result", written)
+
+
+@pytest.mark.parametrize("recalls", [True, False])
+async def test_what_a_dead_worker_wrote_and_did_not_commit_is_not_run_again(recalls):
+    log, desk, second, asked = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), []
+    put(log, "a", "b", "c")
+    first = make(log, desk)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 3 and bool(log.metadata(GROUP, TOPIC).get(0)))
+    first._consumer.commit = never  # type: ignore[method-assign]
+    desk.finish("a", "c")
+    await until(lambda: len(results(log)) == 2)
+    await crash(log, first, run)
+    async with running(make(log, second, worker="w2", recall=recalling(log, asked) if recalls else None)):
+        second.finish("a", "b", "c")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 3)
+    assert sorted(second.started) == (["b"] if recalls else ["a", "b", "c"])
+    assert asked == ([(NOW, NOW)] if recalls else []), "the time of the last commit"
+
+
+async def test_a_task_that_is_sent_again_runs_although_its_older_outcome_is_there():
+    log, desk = FakeLog(partitions=1), Desk()
+    log.append(TOPICS.results, b"a", b"", [("ce_id", b"a/a/result")])
+    log._now_ms = lambda: NOW
+    put(log, "a")
+    async with running(make(log, desk, recall=recalling(log, []))):
+        desk.finish("a")
+        await until(lambda: total_committed(log) == 1)
+    assert desk.started == ["a"]
 
 
 async def test_after_a_crash_only_what_was_in_flight_runs_again():
