@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from hocket.core.schedule import Schedule
 from hocket.kafka.job import Job
@@ -15,17 +15,17 @@ WINDOW_BYTES = 64 * 1024 * 1024
 
 class Intake:
     """A schedule of jobs that tells when there is room to fetch more: at once when there is any, or, for whoever has to
-    wait, when it is half empty.
+    wait, when it is half empty. `weights` are shares of tenants, 1 for one that is not named.
 
     Beside it `held`: jobs by place that another worker still runs; and `suspects`, of which one runs at a time, so that
     a task which kills its worker does not make suspects of others again and again.
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, weights: Mapping[str, float] | None = None) -> None:
         self.window = window
         self.by_partition: Counter[int] = Counter()
         """How many of each partition wait in the schedule."""
-        self._schedule: Schedule[Job] = Schedule(capacity=window)
+        self._schedule: Schedule[Job] = Schedule(capacity=window, weights=weights)
         self._bytes = 0
         self._room = asyncio.Event()
         self.held: dict[tuple[int, int], Job] = {}

@@ -16,6 +16,10 @@ SUSPECT = 2
 """Deaths of its workers after which a task runs beside no other such task."""
 REMEMBERED = 10_000
 """How many ended tasks and cancelled requests a runtime remembers."""
+_ANSWER_TOKENS = 2_000
+"""An answer of 400 tokens: providers take about five times as much for them."""
+_TOKEN_BYTES = 4  # of prose
+_MOST_TOKENS = 50_000  # what is larger is a scan or a picture, or is cut before a model gets it
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -69,8 +73,19 @@ class Job:
         if (task := self.task) is None:
             return Ticket(priority=5, tenant="", received_ms=written)
         return Ticket(
-            priority=min(max(task.priority, 0), 9), tenant=task.tenant, received_ms=written, deadline_ms=task.deadline
+            priority=min(max(task.priority, 0), 9),
+            tenant=task.tenant,
+            received_ms=written,
+            deadline_ms=task.deadline,
+            cost=estimated_tokens(task, len(self.raw.value or b"")),
         )
+
+
+def estimated_tokens(task: Task, size: int) -> float:
+    """What a task is charged in the fairness between tenants, in tokens of a prompt: its record, which has `size`
+    bytes, what it refers to, and a usual answer. Within one specialty, prices are the same for all tenants."""
+    far = sum(a.size for a in task.attachments if a.uri) + sum(i.output.size for i in task.inputs if i.output.uri)
+    return _ANSWER_TOKENS + min((size + far) / _TOKEN_BYTES, _MOST_TOKENS)
 
 
 def remember(known: dict[K, V], key: K, value: V, most: int = REMEMBERED) -> None:

@@ -94,7 +94,7 @@ class Runtime:
         self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=kind, group=group, clock=clock)
         mark = f"{worker}@{secrets.token_hex(3)}"  # a restarted process is another owner
         words = Handovers(mark, topic=topics.handovers, tasks=topic, outbox=self._outbox, clock=clock)
-        self._queue = Intake(settings.window or max(5_000, 4 * self._concurrency))
+        self._queue = Intake(settings.window or max(5_000, 4 * self._concurrency), settings.tenant_weights)
         self._tenure = Tenure(self._consumer, words, self._queue, on_broken=self._fail, clock=clock, recall=recall)
         self._running = self._tenure.running
         self._tenure.cautious = 2 * self._concurrency

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     session_ttl: int = Field(default=3_600, ge=1, le=7 * 86_400, description="Seconds that an idle session is kept")
     tenant_daily_usd: dict[str, float] = Field(
         default_factory=dict, description='Daily budgets of tenants in US dollars (JSON object, {"acme": 20})'
+    )
+    tenant_weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict,
+        description='Shares of tenants in a busy worker, by estimated cost; 1 if not named (JSON object, {"acme": 3})',
     )
 
     reply_topics: tuple[str, ...] = Field(
