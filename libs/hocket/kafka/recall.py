@@ -23,7 +23,7 @@ SKEW_MS = 5_000
 """So far the clocks of a worker and a broker may be apart."""
 SPAN_MS = 60_000
 """Longer than a worker that lives goes without a commit."""
-_GIVE_UP_S = 10.0
+_GIVE_UP_S = 5.0
 _POLL_MS = 500
 
 Outcomes = Mapping[str, int]

@@ -13,7 +13,7 @@ from hocket.kafka.intake import Intake
 from hocket.kafka.job import Job, remember
 from hocket.kafka.ledger import Ledger
 from hocket.kafka.log import Consumer, Raw
-from hocket.kafka.recall import SPAN_MS, Outcomes, Recall
+from hocket.kafka.recall import Outcomes, Recall
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ class Tenure:
         self.ledger = Ledger(consumer, flights=self._flights, holder=lambda: words.owner, clock=clock)
         self.dirty = asyncio.Event()
         self._on_broken = on_broken
-        self._clock = clock
         self._recall = recall
         self._written: Outcomes = {}  # outcomes that the dead may not have committed
         self.careful = 0  # how many more starts wait until they are noted: a predecessor died, perhaps at once
@@ -140,10 +139,9 @@ class Tenure:
         self.dirty.set()
 
     async def _recalled(self, times: Collection[int]) -> Outcomes:
-        if self._recall is None:
+        if self._recall is None or not times:  # what nobody has committed is new: its worker lived milliseconds
             return {}
-        now = self._clock()  # a partition that nobody has committed yet is new: its worker cannot have lived long
-        return await self._recall.written(min(times, default=now - SPAN_MS), max(times, default=now))
+        return await self._recall.written(min(times), max(times))
 
     def _opened(self, barrier: asyncio.Task[None]) -> None:
         if not barrier.cancelled() and (error := barrier.exception()) is not None:

@@ -678,14 +678,19 @@ async def test_what_a_dead_worker_wrote_and_did_not_commit_is_not_run_again(reca
 
 
 async def test_a_task_that_is_sent_again_runs_although_its_older_outcome_is_there():
-    log, desk = FakeLog(partitions=1), Desk()
-    log.append(TOPICS.results, b"a", b"", [("ce_id", b"a/a/result")])
-    log._now_ms = lambda: NOW
+    log, first, second, asked = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), []
     put(log, "a")
-    async with running(make(log, desk, recall=recalling(log, []))):
-        desk.finish("a")
-        await until(lambda: total_committed(log) == 1)
-    assert desk.started == ["a"]
+    runtime = make(log, first)
+    run = asyncio.create_task(runtime.run())
+    first.finish("a")
+    await until(lambda: total_committed(log) == 1)
+    await crash(log, runtime, run)
+    log._now_ms = lambda: NOW + 1
+    put(log, "a")
+    async with running(make(log, second, worker="w2", recall=recalling(log, asked))):
+        second.finish("a")
+        await until(lambda: total_committed(log) == 2)
+    assert (second.started, len(asked)) == (["a"], 1)
 
 
 async def test_after_a_crash_only_what_was_in_flight_runs_again():
