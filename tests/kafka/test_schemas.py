@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from typer.testing import CliRunner, Result
 
 from hocket.cli.app import app
-from hocket.contracts.codec import Codec, schema
+from hocket.contracts.codec import Codec, RegistryError, schema
 from hocket.contracts.records import Control
 from hocket.contracts.registry import ConfluentRegistry
 from hocket.contracts.specialties import load_specialties
@@ -60,6 +61,28 @@ def test_registering_twice_changes_nothing_and_producers_find_their_schemas(regi
     record = Control(request_id="r", action="cancel", by="me", at=1)
     codec = Codec(ConfluentRegistry(registry))  # as deployed: it registers nothing itself
     assert codec.decode(codec.encode(record, "a-control"), Control) == record
+
+
+def test_processes_that_register_the_same_schema_at_once_all_get_its_id(registry: str) -> None:
+    """Past bug: Apicurio answers all but the first with 409, and their processes ended."""
+    wanted = schema("Control")
+
+    def process(subject: str) -> int:
+        return ConfluentRegistry(registry, auto_register=True).id_of(subject, wanted)
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(5):
+            assert len(set(pool.map(process, [f"e{number}-control-value"] * 8))) == 1
+
+
+def test_a_schema_that_would_break_others_is_not_registered_on_the_way(registry: str) -> None:
+    narrow = schema("Control")
+    put(registry, "f-control-value", {**narrow, "fields": [*narrow["fields"], {"name": "must", "type": "string"}]})
+    with SchemaRegistryClient({"url": registry}) as client:
+        client.set_compatibility(subject_name="f-control-value", level="FULL_TRANSITIVE")
+    with pytest.raises(RegistryError, match="gives no id for f-control-value"):
+        ConfluentRegistry(registry, auto_register=True).id_of("f-control-value", narrow)
+    assert versions(registry, "f-control-value") == [1]
 
 
 def test_an_incompatible_schema_is_refused_with_the_diff_and_nothing_is_registered(registry: str) -> None:

@@ -6,6 +6,7 @@ Subjects follow TopicNameStrategy. Ids and schemas never change once given, so b
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -41,16 +42,27 @@ class ConfluentRegistry:
             wanted = RegisteredSchema(json.dumps(schema), "AVRO")
             try:
                 with self._client() as client:
-                    if self._auto_register:
-                        self._ids[key] = client.register_schema(subject, wanted)
-                    else:
-                        self._ids[key] = client.lookup_schema(subject, wanted).schema_id
+                    self._ids[key] = self._asked(client, subject, wanted)
             except (SchemaRegistryError, httpx.HTTPError, OSError) as e:
                 raise RegistryError(
                     f"the schema registry at {self._url} gives no id for {subject}: {e}. "
                     f"Register {schema['name']} there, or set HOCKET_REGISTRY_AUTO_REGISTER=true in development"
                 ) from e
         return self._ids[key]
+
+    def _asked(self, client: SchemaRegistryClient, subject: str, wanted: RegisteredSchema) -> int:
+        conflict: SchemaRegistryError | None = None
+        if self._auto_register:
+            try:
+                return int(client.register_schema(subject, wanted))
+            except SchemaRegistryError as e:
+                if e.http_status_code != HTTPStatus.CONFLICT:
+                    raise
+                conflict = e  # it would break others; or, with Apicurio, somebody registers the same at this moment
+        try:
+            return int(client.lookup_schema(subject, wanted).schema_id)
+        except SchemaRegistryError as e:
+            raise conflict or e from e
 
     def schema_of(self, schema_id: int) -> Schema:
         """The schema behind an id. Raises CodecError when it is unknown or no Avro, RegistryError on failure."""
