@@ -27,8 +27,8 @@ from pathlib import Path
 
 import yaml
 
-from bench.compose_faults import Tally, ask, listen, report
 from bench.conditions import broker, conditions
+from bench.load import report, under_load
 from hocket.local.registry import ApicurioRegistry
 
 ROOT = Path(__file__).parents[1]
@@ -180,27 +180,15 @@ async def run(args: argparse.Namespace, folder: Path) -> int:
             "HOME": str(folder),
         }
         old.topics(env)
-        tally, stop, ready = Tally(), asyncio.Event(), asyncio.Event()
-        listening = asyncio.create_task(listen(running.bootstrap, tally, ready))
-        await ready.wait()
         with fleet_of(old, env, folder) as fleet:
-            asking = asyncio.create_task(ask(running.bootstrap, tally, args.rate, stop))
-            await asyncio.sleep(args.beside)
-            for to in [new, old] if args.back else [new]:
-                print(f"to {to.name}: {len(tally.asked)} asked, {len(tally.open)} open", flush=True)
-                await move(fleet, to, args.beside)
+            async with under_load(running.bootstrap, rate=args.rate, patience=args.patience, strays=2) as tally:
                 await asyncio.sleep(args.beside)
-                fleet.check()
-            stop.set()
-            await asking
-            ended = time.monotonic()
-            while tally.open and time.monotonic() - ended < args.patience:
-                await asyncio.sleep(0.5)
-            await asyncio.sleep(2)  # for strays
-        if listening.done():
-            listening.result()  # raises what ended it
-        listening.cancel()
-    return report(tally, ended)
+                for to in [new, old] if args.back else [new]:
+                    print(f"to {to.name}: {len(tally.asked)} asked, {len(tally.open)} open", flush=True)
+                    await move(fleet, to, args.beside)
+                    await asyncio.sleep(args.beside)
+                    fleet.check()
+    return report(tally)
 
 
 def last_release() -> str:

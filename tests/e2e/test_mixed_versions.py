@@ -22,21 +22,13 @@ from hocket.contracts.topics import Topics
 from hocket.runtime.clock import now_ms
 from hocket.runtime.settings import Settings
 from tests.support.kafka import Service, read, running
+from tests.support.plans import BRIEF
 from tests.support.tree import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 WRITTEN = ("result", "progress", "heartbeat")
 """What a worker writes, and does not read itself."""
 ADDED = {"name": "mood", "type": ["null", "string"], "doc": "What a later version may add.", "default": None}
-BRIEF = """
-name: brief
-description: One summary.
-tasks:
-  - id: summary
-    specialty: summarisation
-    instruction: Summarise the letter.
-output: summary
-"""
 
 
 @pytest.fixture(scope="module")

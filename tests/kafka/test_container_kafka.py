@@ -26,19 +26,11 @@ from hocket.local.process import free_ports
 from hocket.runtime.settings import Settings
 from tests.support.guard import outside
 from tests.support.kafka import Service, producing, read, request, running, send
+from tests.support.plans import BRIEF
 from tests.support.tree import ROOT
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 LETTER = "Dear team, the delivery came late. Two of ten lamps were broken. Please send new ones by Friday. Yours, Ann"
-BRIEF = """
-name: brief
-description: One summary.
-tasks:
-  - id: summary
-    specialty: summarisation
-    instruction: Summarise the letter.
-output: summary
-"""
 ASKED = 5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 from collections import Counter
@@ -17,7 +16,7 @@ from hocket.llm.catalogue import load_catalogue
 from hocket.llm.prices import Tokens, cost_usd
 from hocket.runtime.clock import now_ms
 from hocket.runtime.settings import Settings
-from tests.support.kafka import Service, producing, read, running, send
+from tests.support.kafka import Service, answers_of, running
 from tests.support.simulated import Logged, Reply, SimulatedProvider, prompt_of, tool_of
 
 WORKFLOW = """\
@@ -126,9 +125,10 @@ async def run_capped(
                 Service("services.workers", settings, folder / "workers.log", "--specialty", "writing", **more),
             )
         )
-        answers = await _answers(settings, topics, caps, at_once)
+        wanted = (_request(n, cap) for n, cap in enumerate(caps))  # each is made when it is sent
+        answers = await answers_of(settings, topics, wanted, len(caps), at_once=at_once)
     return Capped(
-        answers=answers,
+        answers={int(a.request_id.split("-")[1]): a for a in answers},
         caps=dict(enumerate(caps)),
         costs=books.by_case(provider.log),
         calls=len(provider.log),
@@ -144,28 +144,6 @@ def _request(number: int, cap: float | None) -> Request:
         policy=Policy(max_cost_usd=cap),
         submitted_at=now_ms(),
     )
-
-
-async def _answers(settings: Settings, topics: Topics, caps: list[float | None], at_once: int) -> dict[int, Answer]:
-    found: dict[int, Answer] = {}
-    async with producing(settings) as producer:
-        reading = asyncio.create_task(
-            read(settings, topics.answers, Answer, until=lambda a: _keep(found, a) == len(caps), timeout=300)
-        )
-        for number, cap in enumerate(caps):
-            while number - len(found) >= at_once:
-                await asyncio.sleep(0.02)
-                assert not reading.done(), f"{len(found)} of {len(caps)} answers"
-            await send(producer, topics.requests, _request(number, cap))
-        await reading
-    assert len(found) == len(caps), f"{len(found)} of {len(caps)} answers"
-    return found
-
-
-def _keep(found: dict[int, Answer], answers: Any) -> int:
-    for answer in answers[len(found) :]:
-        found[int(answer.request_id.split("-")[1])] = answer
-    return len(found)
 
 
 def _most(log: list[Logged]) -> int:

@@ -19,7 +19,7 @@ from hocket.contracts.records import Answer, Attempt, Policy, Request, Result
 from hocket.contracts.topics import Topics
 from hocket.runtime.clock import now_ms
 from hocket.runtime.settings import Settings
-from tests.support.kafka import Service, producing, read, running, send
+from tests.support.kafka import Service, answers_of, read, running
 from tests.support.simulated import Logged, Reply, prompt_of, tool_of
 
 WORKFLOW = """\
@@ -172,7 +172,8 @@ async def run_chaotic(
             )
         )
         began = loop.time()
-        answers = await _answers(settings, topics, requests, at_once, plans=plans)
+        wanted = (_request(n, plans=plans) for n in range(requests))  # each is made when it is sent
+        answers = await answers_of(settings, topics, wanted, requests, at_once=at_once)
         seconds = loop.time() - began
     results = await read(settings, topics.results, Result, until=lambda _: False, timeout=3)
     return Survived(answers=answers, results=results, seconds=seconds)
@@ -186,22 +187,3 @@ def _request(number: int, *, plans: bool) -> Request:
         policy=Policy(deadline=now_ms() + 300_000),
         submitted_at=now_ms(),
     )
-
-
-async def _answers(settings: Settings, topics: Topics, number: int, at_once: int, *, plans: bool) -> list[Answer]:
-    found: list[Answer] = []
-
-    def keep(answers: Sequence[Answer]) -> bool:
-        found.extend(answers[len(found) :])
-        return len(found) == number
-
-    async with producing(settings) as producer:
-        reading = asyncio.create_task(read(settings, topics.answers, Answer, until=keep, timeout=600))
-        for n in range(number):
-            while n - len(found) >= at_once:
-                await asyncio.sleep(0.02)
-                assert not reading.done(), f"{len(found)} of {number} answers"
-            await send(producer, topics.requests, _request(n, plans=plans))
-        await reading
-    assert len({a.request_id for a in found}) == number, f"{len(found)} of {number} answers"
-    return found

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from hocket.contracts.codec import Codec
-from hocket.contracts.records import Output, Record, Request, Result, Task
+from hocket.contracts.records import Answer, Output, Record, Request, Result, Task
 from hocket.contracts.topics import Topics
 from hocket.runtime.settings import Settings
 
@@ -128,6 +128,28 @@ async def read(
                 settle = max(0.0, end - time.monotonic())
                 if settle == 0:
                     break
+    return found
+
+
+async def answers_of(
+    settings: Settings, topics: Topics, requests: Iterable[Request], count: int, *, at_once: int, timeout: float = 600
+) -> list[Answer]:
+    """Sends so many requests, `at_once` of them open, and waits for the one answer to each."""
+    found: list[Answer] = []
+
+    def all_there(answers: Sequence[Answer]) -> bool:
+        found.extend(answers[len(found) :])
+        return len(found) == count
+
+    async with producing(settings) as producer:
+        reading = asyncio.create_task(read(settings, topics.answers, Answer, until=all_there, timeout=timeout))
+        for number, one in enumerate(requests):
+            while number - len(found) >= at_once:
+                await asyncio.sleep(0.02)
+                assert not reading.done(), f"{len(found)} of {count} answers"
+            await send(producer, topics.requests, one)
+        await reading
+    assert len({a.request_id for a in found}) == count, f"{len(found)} of {count} answers"
     return found
 
 

@@ -1,8 +1,18 @@
-"""Plans that scripted planners answer with."""
+"""Plans that scripted planners answer with, and the smallest workflow."""
 
 from __future__ import annotations
 
 from hocket.contracts.records import Plan, PlannedTask, Task
+
+BRIEF = """
+name: brief
+description: One summary.
+tasks:
+  - id: summary
+    specialty: summarisation
+    instruction: Summarise the letter.
+output: summary
+"""
 
 
 def diamond(task: Task) -> Plan:
