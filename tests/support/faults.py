@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from hocket.contracts.records import Task
 from hocket.local.broker import EmbeddedBroker
 from tests.support.ground import Ground, stub_task
-from tests.support.oracle import read_ledger
 
 PATIENCE_S = 90.0
 
@@ -42,7 +41,7 @@ async def kills(ground: Ground, tasks: Sequence[Task], *, every: float, rest: fl
         done += 1
         if await ground.until_missing(enough, every):
             break
-    await ground.until_missing(0, PATIENCE_S)
+    await ground.until_done(PATIENCE_S)
     return done
 
 
@@ -55,7 +54,7 @@ async def pauses(ground: Ground, tasks: Sequence[Task], *, times: int) -> int:
         await asyncio.sleep(ground.settings.session_timeout_ms / 1000 + 2)
         ground.workers[name].signal(signal.SIGCONT)
         await asyncio.sleep(2)
-    await ground.until_missing(0, PATIENCE_S)
+    await ground.until_done(PATIENCE_S)
     return times
 
 
@@ -72,7 +71,7 @@ async def broker_restarts(ground: Ground, tasks: Sequence[Task], broker: Embedde
             await asyncio.sleep(1)
             await asyncio.to_thread(broker.start)
         await asyncio.sleep(4)
-    await ground.until_missing(0, PATIENCE_S)
+    await ground.until_done(PATIENCE_S)
     return times
 
 
@@ -91,7 +90,7 @@ async def storm(ground: Ground, tasks: Sequence[Task], *, every: float, seconds:
             ground.start(present[-1])
         changes += 1
         await asyncio.sleep(every)
-    await ground.until_missing(0, PATIENCE_S)
+    await ground.until_done(PATIENCE_S)
     for name in leaving:
         await ground.stopped(name)
     return changes
@@ -105,7 +104,7 @@ async def rolling(ground: Ground, tasks: Sequence[Task], *, rounds: int) -> int:
         assert await ground.gone(name) == 0, ground.workers[name].tail()
         ground.start(name)
         await asyncio.sleep(3)
-    await ground.until_missing(0, PATIENCE_S)
+    await ground.until_done(PATIENCE_S)
     return rounds * len(names)
 
 
@@ -119,7 +118,7 @@ async def scaling(ground: Ground, tasks: Sequence[Task]) -> int:
         ground.terminate(name)
     for name in ("c", "d", "e", "f"):
         await ground.stopped(name)
-    await ground.until_missing(0, PATIENCE_S)
+    await ground.until_done(PATIENCE_S)
     return 8
 
 
@@ -141,25 +140,3 @@ async def poison(ground: Ground, tasks: Sequence[Task], name: str, *, after: flo
             ground.start(name)
         await asyncio.sleep(0.1)
     return died
-
-
-async def recovery(ground: Ground, tasks: Sequence[Task]) -> tuple[float, float]:
-    """Seconds until a partition's work goes on elsewhere: after a crash of one of three, and after a graceful stop.
-
-    After the crash: until the last task that was in flight runs elsewhere. After SIGTERM: from the last call that the
-    stopped worker started until another one starts a task of one of its partitions.
-    """
-    await _busy(ground, ("a", "b", "c"), tasks)
-    await asyncio.sleep(3)
-    await ground.kill("a")
-    await asyncio.sleep(12)
-    pid, told = ground.pid("b"), time.monotonic()
-    before = {c.partition for c in read_ledger(ground.ledger) if c.pid == pid and c.start > told - 2}
-    await ground.gone("b")
-    await asyncio.sleep(4)
-    calls = read_ledger(ground.ledger)
-    others = {p: [c.start for c in calls if c.partition == p and c.pid != pid and c.start > told] for p in before}
-    graceful = max((min(starts) - told for starts in others.values() if starts), default=float("inf"))
-    await ground.until_missing(0, PATIENCE_S)
-    crash = max((await ground.verdict()).recoveries, default=float("inf"))
-    return crash, graceful

@@ -191,6 +191,14 @@ class Ground:
             await asyncio.sleep(0.1)
         return True
 
+    async def until_done(self, patience: float) -> bool:
+        """Waits for all results, as long as any come; False when none came for so many seconds."""
+        before = None
+        while self.missing and self.missing != before:
+            before = self.missing
+            await self.until_missing(0, patience)
+        return not self.missing
+
     async def until_joined(self, workers: int, seconds: float = 60) -> None:
         """Waits until the group has so many members, each with its partitions."""
         async with asyncio.timeout(seconds), admin(self.settings) as client:
