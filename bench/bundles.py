@@ -4,7 +4,7 @@ A request is a plan of four tasks in a row, all but the first local. Stubs take 
 so the aggregator is the limit. Which tasks were bundled is counted from the receipts; when the pressure came on stands
 in the aggregator's log.
 
-    python -m bench.bundles [--seconds 25] [--in-flight 256]
+    python -m bench.bundles [--seconds 25] [--in-flight 1000]
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def main(arguments: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.bundles", description=__doc__)
-    parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--in-flight", type=int, default=1_000, help="with 256 the aggregator is not behind")
     parser.add_argument("--seconds", type=float, default=25, help="of each run, after its warm-up")
     parser.add_argument("--rounds", type=int, default=2, help="off and on so many times; the last one counts")
     parser.add_argument("--warm", type=float, default=15)
