@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -42,6 +41,7 @@ hypothesis_settings.register_profile("deep", max_examples=2_000, deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks every test with its tier. A tier runs in one process: two stacks at once would measure each other."""
     for item in items:
@@ -57,15 +57,33 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(DATA, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def downloads(request: pytest.FixtureRequest) -> None:
+    """What the tiers start is there before their first test: no test goes out for it, on a fresh machine either."""
+    from hocket.local import jars
+
+    if any(item.get_closest_marker(tier) for item in request.session.items for tier in TIERS):
+        with guard.outside():
+            for bundle in (jars.KAFKA, jars.REGISTRY):
+                jars.installed(bundle, print)
+
+
 @pytest.fixture(scope="session")
 def broker() -> Iterator[object]:
     """A real Apache Kafka broker for the whole test process."""
     from hocket.local.broker import EmbeddedBroker
 
-    with ExitStack() as stack:
-        with guard.outside():  # the jars may have to be fetched
-            running = stack.enter_context(EmbeddedBroker(progress=print))
+    with EmbeddedBroker(progress=print) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[str]:
+    """A real schema registry (Apicurio with Confluent's API): its address. Tests take subjects of their own."""
+    from hocket.local.registry import ApicurioRegistry
+
+    with ApicurioRegistry(progress=print) as running:
+        yield running.url
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.support.kafka import CODEC, Service, producing, reader, running
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(400)]
 
 COMPLAINT = Path(__file__).parents[2] / "examples" / "complaint.eml"
-WITHIN_SECONDS = 20.0
+WITHIN_SECONDS = 60.0
 
 
 def complaint(number: int) -> Request:

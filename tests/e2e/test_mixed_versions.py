@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.e2e]
 WRITTEN = ("result", "progress", "heartbeat")
 """What a worker writes, and does not read itself."""
 ADDED = {"name": "mood", "type": ["null", "string"], "doc": "What a later version may add.", "default": None}
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[str]:
-    from hocket.local.registry import ApicurioRegistry
-
-    with ApicurioRegistry(progress=print) as one:
-        yield one.url
 
 
 def newer(folder: Path) -> dict[str, str]:

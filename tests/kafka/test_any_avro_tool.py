@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -72,15 +71,6 @@ async def test_plain_fastavro_reads_every_record_with_the_schema_files_alone(
     found = json.loads(done.stdout)
     assert set(found) == names
     assert all(found[n] == {"same": True, "fields": sorted(record_types()[n].model_fields)} for n in names)
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[str]:
-    """A real schema registry: Apicurio with Confluent's API."""
-    from hocket.local.registry import ApicurioRegistry
-
-    with ApicurioRegistry(progress=print) as running:
-        yield running.url
 
 
 def deserialized(url: str, topic: str, value: bytes) -> Any:

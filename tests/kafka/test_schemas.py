@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,14 +19,6 @@ from hocket.contracts.topics import Topics
 
 pytestmark = pytest.mark.kafka
 ALL = Topics("").all(load_specialties())
-
-
-@pytest.fixture(scope="module")
-def registry() -> Iterator[str]:
-    from hocket.local.registry import ApicurioRegistry
-
-    with ApicurioRegistry(progress=print) as running:
-        yield running.url
 
 
 def schemas(registry: str, prefix: str, *words: str) -> Result:
