@@ -75,7 +75,7 @@ async def test_every_timer_that_stands_rings_in_time(settings: Settings, topics_
     assert [(due, at) for rings in found.values() for due, at in rings if at < due] == []
     kept = {k for k in wanted if partition_of(k.encode(), settings.partitions) >= 2}
     late = sorted(min(at for due, at in found[k] if due == wanted[k]) - wanted[k] for k in kept)
-    assert late[-1] < 2_000, late[-5:]
+    assert late[-1] < 20_000, late[-5:]
 
 
 async def test_an_account_is_ticked(settings: Settings, topics_ready: Topics) -> None:
