@@ -18,6 +18,7 @@ EDGE = (
     "job",
     "ledger",
     "tenure",
+    "recall",
     "heartbeat",
     "log",
     "aio",
