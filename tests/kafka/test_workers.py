@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,18 @@ def wait_for(url: str, status: int, seconds: float = 90) -> bytes:
         time.sleep(0.1)
 
 
+def task(request_id: str, specialty: str, **more: Any) -> Task:
+    return Task(
+        request_id=request_id,
+        task_id="mood",
+        specialty=specialty,
+        instruction="How does the writer feel?",
+        text="This is wonderful, I love it. Thank you!",
+        dispatched_at=int(time.time() * 1000),
+        **more,
+    )
+
+
 async def test_a_worker_process_does_real_work_and_ends_in_good_order(
     settings: Settings, topics_ready: Topics, tmp_path: Path
 ):
@@ -51,22 +64,10 @@ async def test_a_worker_process_does_real_work_and_ends_in_good_order(
         HOCKET_INSTANCE="w1",
         HOCKET_HTTP_PORT=str(port),
     )
-    tasks = [
-        Task(
-            request_id=f"r{i}",
-            task_id="mood",
-            specialty=specialty,
-            instruction="How does the writer feel?",
-            text="This is wonderful, I love it. Thank you!",
-            options=options,
-            dispatched_at=int(time.time() * 1000),
-        )
-        for i, (specialty, options) in enumerate((("sentiment", "{}"), ("summarisation", "not JSON")))
-    ]
     with running(worker):
         async with producing(settings) as producer:
-            for task in tasks:
-                await send(producer, topics_ready.tasks(task.specialty), task)
+            for one in (task("r0", "sentiment"), task("r1", "summarisation", options="not JSON")):
+                await send(producer, topics_ready.tasks(one.specialty), one)
         results = await read(settings, topics_ready.results, Result, until=lambda r: len(r) == 2)
         told = await read(settings, topics_ready.progress, Progress, until=lambda p: len(p) == 4)
         beats = await read(settings, topics_ready.heartbeats, Heartbeat, until=lambda b: any(x.completed for x in b))
