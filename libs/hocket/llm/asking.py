@@ -19,7 +19,7 @@ from hocket.llm import render
 from hocket.llm.base import QUALITY, Kind, ModelCall, ModelError, ModelReply, OnText
 from hocket.llm.catalogue import Entry
 from hocket.llm.dialling import Dial, Ledger
-from hocket.llm.gate import Gate, OpenGate
+from hocket.llm.gate import Gate, OpenGate, holds
 from hocket.llm.models import Models
 from hocket.llm.racing import Line, race
 from hocket.runtime import metrics
@@ -165,7 +165,7 @@ class Asker:
         first = Line(entry, self._usable(entry, call, check, self._dial(), on_reject))
 
         def second() -> Line | None:
-            beside = self._beside(entry, is_rejected=on_reject.is_set())
+            beside = self._beside(entry, call, is_rejected=on_reject.is_set())
             if beside is None or self.ledger.calls + 2 > self.models.tuning.max_calls:
                 return None
             metrics.HEDGES.labels(entry.engine, "begun").inc()
@@ -181,11 +181,11 @@ class Asker:
         wait = hedge.delay_ms(self.models.vitals.pace(entry.engine), self.models.tuning.hedge, left)
         return None if wait is None else wait / 1000
 
-    def _beside(self, entry: Entry, *, is_rejected: bool) -> Entry | None:
-        """Another model of the same rung; a slow one may also be asked twice."""
+    def _beside(self, entry: Entry, call: ModelCall, *, is_rejected: bool) -> Entry | None:
+        """Another model of the same rung into whose context the call fits; a slow one may also be asked twice."""
         if is_rejected and not self.models.tuning.second_opinion:
             return None
-        others = [e for e in self.models.choices(entry.alias) if e.engine != entry.engine]
+        others = [e for e in self.models.choices(entry.alias) if e.engine != entry.engine and holds(e, call)]
         able = (e for e in others if self.models.vitals.admits(e.engine, self.now_ms()))
         return next(able, None if is_rejected else entry)
 

@@ -410,6 +410,18 @@ async def test_without_a_second_opinion_a_rejected_reply_is_only_repaired(provid
     assert all(p.calls == [] for p in both[1:])
 
 
+async def test_nobody_is_asked_beside_whose_context_is_too_small() -> None:
+    first, other = Replying("anthropic", 0.02, {}, GOOD), Replying("openai", 0.01, GOOD)
+    asker = racing(first, other)
+    asker.models.entries = [
+        e.model_copy(update={"context": 1}) if e.engine == LUNA else e for e in asker.models.entries
+    ]
+    found = await asker.climb(["small"], replace(CALL, prompt="p " * 500), check)
+    assert isinstance(found, Found)
+    assert found.entry.engine == HAIKU
+    assert other.calls == []
+
+
 async def test_a_streamed_call_is_doubled_too_and_followers_see_one_of_them() -> None:
     told: list[str] = []
     first, other = Replying("anthropic", 5, GOOD), Replying("openai", 0.01, GOOD)
