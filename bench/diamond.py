@@ -114,35 +114,37 @@ async def _kill_once(made: Rig, share: float, count: int) -> bool:
         await client.send(f"k{number}")
     while sum(c.end is not None for c in _mine(made)) < share * runs:
         await asyncio.sleep(0.02)
-    killed = time.monotonic()
+    killed, victims = time.monotonic(), {s.process.pid for s in made.workers.values() if s.process is not None}
     await asyncio.to_thread(made.kill_workers)
     await client.until(0, 60)
     calls = _mine(made)
-    in_flight = sum(c.open_at(killed) for c in calls)
+    in_flight = sum(c.end is None and c.pid in victims for c in calls)  # no clock: a kill takes effect when it does
     repeated = len(calls) - len({c.task for c in calls})
     print(
         f"kill -9 of planner and workers after {100 * share:.0f} % of {runs} step runs: "
         f"{sum(n in client.answered for n in (f'k{i}' for i in range(count)))}/{count} answered, last answer "
         f"{(last := max(client.answered.values()) - killed):.1f} s after it ({mark(last, 12, less=True)}); "
         f"{client.faults()}\n  {repeated} step runs repeated, {in_flight} in flight at the kill "
-        f"({mark(repeated, in_flight, less=True)}); {_whence(calls, killed)}; {load()}",
+        f"({mark(repeated, in_flight, less=True)}); {_whence(calls, killed, victims)}; {load()}",
         flush=True,
     )
     return client.open == 0 and not client.again and not client.wrong
 
 
-def _whence(calls: list[Call], killed: float) -> str:
+def _whence(calls: list[Call], killed: float, victims: set[int]) -> str:
     """How the repeated runs that were not in flight came about."""
     first: dict[str, Call] = {}
     late, again = [], 0
     for call in calls:
         before = first.setdefault(call.task, call)
-        if before is not call and before.end is not None and before.end <= killed:
-            late.append(killed - before.end)
-        elif before is not call and before.start > killed:
+        if before is call:
+            continue
+        if before.pid not in victims:
             again += 1
+        elif before.end is not None:
+            late.append(killed - before.end)
     ended = f", {1000 * min(late):.0f} to {1000 * max(late):.0f} ms before" if late else ""
-    return f"{len(late)} had ended before the kill, their offset not committed{ended}; {again} begun twice after it"
+    return f"{len(late)} had ended before the kill, their outcome not yet sent{ended}; {again} begun twice after it"
 
 
 def _mine(made: Rig) -> list[Call]:
