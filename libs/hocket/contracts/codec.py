@@ -173,7 +173,10 @@ class Codec:
 def _fields(record: Record) -> dict[str, Any]:
     """What fastavro writes. A record with nothing nested is that already, and a dump costs half as much as writing."""
     fields = record.__dict__
-    return fields if all(not v or v.__class__ in _SCALARS for v in fields.values()) else record.model_dump()
+    for value in fields.values():
+        if value and value.__class__ not in _SCALARS:
+            return record.model_dump()
+    return fields
 
 
 def _foreign(found: object) -> Any:

@@ -60,4 +60,10 @@ def _constant(record: str, source: str) -> Headers:
 
 @lru_cache(16)  # many records are written within one millisecond
 def _iso(at_ms: int) -> bytes:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").encode()
+    seconds, millis = divmod(at_ms, 1000)
+    return b"%b.%03d+00:00" % (_second(seconds), millis)
+
+
+@lru_cache(4)
+def _second(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()

@@ -231,6 +231,11 @@ class Schedule(Generic[T]):
             group.forgive(self._capacity)
         return [waiting.item for _, _, waiting in out]
 
+    def may_be_late(self, now_ms: int) -> bool:
+        """Whether to look for tasks whose deadline has passed; False only if there are none. O(tenants)."""
+        lanes = (lane for group in self._classes for lane in group.lanes.values())
+        return any(lane.tasks and lane.tasks[0][0][0] <= now_ms for lane in lanes)
+
     def _next(self) -> _Waiting[T]:
         """Laws 2 to 4."""
         group = next(group for group in reversed(self._classes) if group.live)

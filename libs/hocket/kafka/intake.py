@@ -99,6 +99,10 @@ class Intake:
         self._freed(*jobs)
         return jobs
 
+    def late(self, now_ms: int) -> list[Job]:
+        """Takes out and returns what waits although its deadline has passed."""
+        return self.discard(lambda job: job.overdue(now_ms)) if self._schedule.may_be_late(now_ms) else []
+
     def forget(self, partitions: Collection[int]) -> None:
         """Drops what waits or is held of these partitions."""
         self.discard(lambda job: job.raw.partition in partitions)

@@ -84,7 +84,9 @@ class Job:
 def estimated_tokens(task: Task, size: int) -> float:
     """What a task is charged in the fairness between tenants, in tokens of a prompt: its record, which has `size`
     bytes, what it refers to, and a usual answer. Within one specialty, prices are the same for all tenants."""
-    far = sum(a.size for a in task.attachments if a.uri) + sum(i.output.size for i in task.inputs if i.output.uri)
+    far = 0
+    if task.attachments or task.inputs:
+        far = sum(a.size for a in task.attachments if a.uri) + sum(i.output.size for i in task.inputs if i.output.uri)
     return _ANSWER_TOKENS + min((size + far) / _TOKEN_BYTES, _MOST_TOKENS)
 
 

@@ -135,11 +135,11 @@ class Outbox:
 
     async def send(self, messages: Sequence[Message]) -> Sequence[Written]:
         """Where they stand, when all of them are safe; queued progress goes before. Raises TooLarge, KafkaRefused."""
-        await self._post_progress()
-        sends = [self._producer.send(*m) for m in messages]
-        if len(sends) == 1:  # the usual case, without a task of its own
-            return (await sends[0],)
-        return await asyncio.gather(*sends)
+        if self._progress or self._posting.locked():
+            await self._post_progress()
+        if len(messages) == 1:  # the usual case, without a task of its own
+            return (await self._producer.send(*messages[0]),)
+        return await asyncio.gather(*[self._producer.send(*m) for m in messages])
 
     async def write(self, outgoing: Outgoing, trace: str) -> None:
         """Encodes and sends one record; returns when it is safe. Raises TooLarge, KafkaRefused."""
@@ -165,8 +165,6 @@ class Outbox:
         await self._post_progress()
 
     async def _post_progress(self) -> None:
-        if not self._progress and not self._posting.locked():
-            return
         async with self._posting:
             self._waits.clear()
             while self._progress:

@@ -356,7 +356,7 @@ class Runtime:
             await self._tenure.ledger.note_positions()
             self._tenure.dirty.set()
             now = self._clock()
-            for job in self._queue.discard(lambda job, now=now: job.overdue(now)):  # type: ignore[misc]
+            for job in self._queue.late(now):
                 self._launch(job, now)
             self._tenure.words.claims.lapse(now)
             self._review_held()

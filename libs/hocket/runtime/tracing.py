@@ -13,7 +13,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -219,6 +219,7 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
+_NOWHERE: AbstractContextManager[Open] = nullcontext(NOTHING)
 Open = Live | _Nothing
 _current: ContextVar[Open] = ContextVar("hocket_span", default=NOTHING)
 
@@ -276,12 +277,13 @@ def work(
     return Live(Trail(request_id), begun)
 
 
-@contextmanager
-def within(span: Open) -> Iterator[Open]:
+def within(span: Open) -> AbstractContextManager[Open]:
     """Makes it the current span meanwhile, and ends it. What is raised is recorded and goes on."""
-    if not span:
-        yield span
-        return
+    return _within(span) if span else _NOWHERE
+
+
+@contextmanager
+def _within(span: Open) -> Iterator[Open]:
     token = _current.set(span)
     try:
         yield span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,14 @@ def test_every_attribute_of_a_cloud_event_is_there() -> None:
         "traceparent": GIVEN.encode(),
     }
     assert len(headers) == 8
+
+
+@given(st.integers(0, 4_102_444_800_000))
+def test_the_time_is_the_iso_form_of_the_millisecond(at_ms: int) -> None:
+    found = dict(event_headers(record="Task", event_id="e", source="s", subject="r", at_ms=at_ms, trace=GIVEN))
+    said = datetime.fromisoformat(found["ce_time"].decode())
+    assert said == datetime.fromtimestamp(at_ms // 1000, UTC) + timedelta(milliseconds=at_ms % 1000)
+    assert len(found["ce_time"]) == len("2026-11-21T06:00:00.123+00:00")
 
 
 def test_a_sound_trace_context_is_passed_on() -> None:

@@ -97,6 +97,16 @@ def test_discarded_tasks_are_returned_in_order_of_arrival_and_never_start():
     assert sorted(drained(schedule)) == [0, 2, 4, 6, 8]
 
 
+def test_it_knows_at_once_that_nobody_can_be_late():
+    schedule = Schedule(capacity=10)
+    assert not schedule.may_be_late(10**12)
+    schedule.push("whenever", ticket())
+    assert not schedule.may_be_late(10**12)
+    schedule.push("soon", ticket(deadline_ms=50))
+    schedule.push("another tenant's", ticket(tenant="b", deadline_ms=40))
+    assert [schedule.may_be_late(at) for at in (39, 40, 60)] == [False, True, True]
+
+
 def test_a_question_that_fails_discards_nothing():
     schedule = Schedule(capacity=2)
     for item in (1, 0):
