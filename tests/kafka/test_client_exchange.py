@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from hocket.cli.ask import Wish, ask, build_request, control, find, submit
-from hocket.cli.base import Output
+from hocket.cli.base import CliError, Output
 from hocket.cli.exchange import connect
 from hocket.cli.live import Follower
 from hocket.cli.tail import tail
@@ -91,6 +91,17 @@ async def test_what_was_never_committed_is_not_found(settings: Settings, topics_
     finally:
         await producer.stop()
     assert await find(settings, "undone", seconds=0.5, from_offset=None) is None
+
+
+async def test_a_client_without_the_registry_of_the_services_is_told_so(
+    settings: Settings, topics_ready: Topics
+) -> None:
+    """It waited in silence until its time was over."""
+    async with producing(settings) as producer:
+        framed = b"\0" + (7).to_bytes(4, "big") + b"a body that only the registry's schema can tell"
+        await producer.send_and_wait(topics_ready.answers, framed, key=b"framed")
+    with pytest.raises(CliError, match="set HOCKET_REGISTRY_URL"):
+        await find(settings, "framed", seconds=60, from_offset=None)
 
 
 async def test_a_large_attachment_goes_into_the_blob_store(

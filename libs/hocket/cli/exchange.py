@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from hocket.cli.base import USAGE, CliError
 from hocket.contracts import headers
-from hocket.contracts.codec import Codec, CodecError
+from hocket.contracts.codec import CONFLUENT, Codec, CodecError
 from hocket.contracts.records import Answer, Control, Progress, Request
 from hocket.contracts.topics import Topics
 from hocket.core import traces
@@ -163,8 +164,9 @@ class Exchange:
     async def follow(self, place: Place, *, seconds: float, progress: bool = True) -> AsyncIterator[Heard]:
         """What happens to the request, until its answer or until the seconds are over. Unreadable records are passed.
 
-        A broker that is away is waited for. What stood in the topics when the place was noted is read even if that
-        takes longer; and before the answer is given, all of `progress` that stands there by then.
+        A broker that is away is waited for. Raises CliError when the records need a schema registry and none is set.
+        What stood in the topics when the place was noted is read even if that takes longer; and before the answer is
+        given, all of `progress` that stands there by then.
         """
         answers, told = self._places(place.partition)
         offsets = {answers: place.answers_from} | ({told: place.progress_from} if progress else {})
@@ -210,7 +212,17 @@ class Exchange:
                 try:
                     yield self._codec.decode(message.value, expected), message.offset
                 except CodecError:
+                    if self._needs_registry(message.value):
+                        raise CliError(
+                            "the services of this installation use a schema registry, and this client knows none: set "
+                            "HOCKET_REGISTRY_URL to theirs; the request goes on meanwhile",
+                            code=USAGE,
+                            kind="needs_registry",
+                        ) from None
                     continue  # a foreign producer's; the monitor counts those
+
+    def _needs_registry(self, value: bytes | None) -> bool:
+        return not self._settings.registry_url and (value or b"").startswith(CONFLUENT)
 
 
 class _Patience:
