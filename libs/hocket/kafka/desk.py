@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -141,6 +142,11 @@ class Desk:
             return self._outbox.decode_now(raw.value, Task)
         except CodecError:
             return None
+
+    async def read(self, job: Job) -> None:
+        """Its task, as `open`; waits while a schema registry is out of reach."""
+        with contextlib.suppress(CodecError):
+            job.task = await self._outbox.decode(job.raw.value, Task)
 
     async def process(self, job: Job) -> None:
         """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""

@@ -102,6 +102,7 @@ class Runtime:
         self._allowed: int | None = None  # how many more tasks may be started in this second; None is no limit
         self._lease_s = settings.session_timeout_ms / 1000
         self._cancelled: dict[str, None] = {}
+        self._unread = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
         self._grace = settings.grace_seconds
@@ -171,8 +172,8 @@ class Runtime:
         Raises StreamPoisonedError when most of the topic is unreadable, KafkaUnreachable, KafkaRefused, or whatever
         broke the client for good; nothing is lost then, a new process goes on.
         """
-        work = (self._polls(), self._commits(), self._reviews(), self._tells(), self._outbox.write_progress())
-        loops = [asyncio.create_task(x) for x in work]
+        work = (self._polls(), self._commits(), self._reviews(), self._reads(), self._tells())
+        loops = [asyncio.create_task(x) for x in (*work, self._outbox.write_progress())]
         ends = [asyncio.create_task(x) for x in (self._stopping.wait(), self._failed.wait())]
         try:
             done, _ = await asyncio.wait([*loops, *ends], return_when=asyncio.FIRST_COMPLETED)
@@ -239,8 +240,25 @@ class Runtime:
         if not offsets.received(raw.offset):
             self._tenure.dirty.set()
             return
-        if not self._tenure.adopted(raw):
-            self._admit(Job(raw, offsets, self._desk.open(raw)))
+        if self._tenure.adopted(raw):
+            return
+        job = Job(raw, offsets, self._desk.open(raw))
+        if job.task is None and self._tenure.recalls:
+            self._queue.held[job.place] = job
+            self._unread.set()
+        else:
+            self._admit(job)
+
+    async def _reads(self) -> None:
+        """Fetches the schema of what is held because only its content can tell whether a dead worker has done it."""
+        while True:
+            await self._unread.wait()
+            self._unread.clear()
+            if (first := next((job for job in self._queue.held.values() if job.task is None), None)) is not None:
+                await self._desk.read(first)
+                for job in self._queue.held.values():
+                    job.task = job.task or self._desk.open(job.raw)
+                self._review_held()
 
     def _admit(self, job: Job) -> None:
         """Lets it wait for its start, unless another worker has done it, or still runs it."""

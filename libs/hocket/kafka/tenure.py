@@ -57,6 +57,11 @@ class Tenure:
         """Whether the done-maps of all that is held are read."""
         return self._barrier is None or self._barrier.done()
 
+    @property
+    def recalls(self) -> bool:
+        """Whether outcomes of dead workers are known, by which tasks that can be read are told to be done."""
+        return bool(self._written)
+
     def fate(self, job: Job) -> Fate | None:
         """What another worker has said of this task, or, before it died, written for it."""
         return "done" if self._is_written(job) else self.words.claims.fate(*job.place, self._flown(job))

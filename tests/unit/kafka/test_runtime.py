@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import pytest
 
 from hocket.contracts import headers
-from hocket.contracts.codec import Codec
+from hocket.contracts.codec import Codec, schema
 from hocket.contracts.records import DeadLetter, Error, Handover, Progress, Result, Task
 from hocket.contracts.topics import Topics
 from hocket.core import traces
@@ -76,11 +76,13 @@ async def at_once(t: Task, delivery: object) -> list[Outgoing]:
     return [result(t)]
 
 
-def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int = 8, **more: object) -> Runtime:
+def make(
+    log: FakeLog, handler: object, *, worker: str = "w", concurrency: int = 8, codec: Codec = CODEC, **more: object
+) -> Runtime:
     runtime = Runtime(
         settings=Settings(grace_seconds=2.0, window=concurrency),
         topics=TOPICS,
-        codec=CODEC,
+        codec=codec,
         topic=TOPIC,
         group=GROUP,
         service="worker",
@@ -93,7 +95,7 @@ def make(log: FakeLog, handler: object, *, worker: str = "w", concurrency: int =
         clock=lambda: NOW,
         **more,  # type: ignore[arg-type]
     )
-    log.listen(TOPICS.handovers, lambda value: runtime.hear(CODEC.decode(value, Handover)))
+    log.listen(TOPICS.handovers, lambda value: runtime.hear(codec.decode(value, Handover)))
     return runtime
 
 
@@ -675,6 +677,39 @@ async def test_what_a_dead_worker_wrote_and_did_not_commit_is_not_run_again(reca
         await until(lambda: log.committed(GROUP, TOPIC).get(0) == 3)
     assert sorted(second.started) == (["b"] if recalls else ["a", "b", "c"])
     assert asked == ([(NOW, NOW)] if recalls else []), "the time of the last commit"
+
+
+class Registry:
+    """One in memory; contract as SchemaIds."""
+
+    names = ("Task", "Result", "Handover", "DeadLetter")
+
+    def id_of(self, _subject: str, avsc: dict[str, object]) -> int:
+        return self.names.index(str(avsc["name"]))
+
+    def schema_of(self, schema_id: int) -> dict[str, object]:
+        return schema(self.names[schema_id])
+
+
+async def test_in_a_registry_installation_the_first_records_are_looked_up_too():
+    """They cannot be read at once, because the schema has yet to be fetched: they ran without having been looked up."""
+    log, desk, second, codec = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), Codec(Registry())
+    for name in ("a", "b", "c"):
+        log.append(TOPIC, name.encode(), codec.encode(task(name), TOPIC))
+    first = make(log, desk, codec=codec)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 3 and bool(log.metadata(GROUP, TOPIC).get(0)))
+    first._consumer.commit = never  # type: ignore[method-assign]
+    desk.finish("a", "c")
+    await until(lambda: len(log.records(TOPICS.results)) == 2)
+    await crash(log, first, run)
+    log.append(TOPIC, b"bad", b"\0\0\0\0\0 no task")
+    later = make(log, second, worker="w2", codec=Codec(Registry()), recall=recalling(log, []))
+    async with running(later):
+        second.finish("b")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 4)
+        assert later.stats.dead_letters == 1
+    assert second.started == ["b"]
 
 
 async def test_a_task_that_is_sent_again_runs_although_its_older_outcome_is_there():
