@@ -1,0 +1,139 @@
+"""The runtime on the in-memory log: what is run again after a crash, and what an outcome tells to be done."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from hocket.contracts import headers
+from hocket.contracts.codec import Codec, schema
+from hocket.kafka.recall import Recall
+from hocket.testing.log import FakeLog
+from tests.support.runtimes import (
+    GROUP,
+    NOW,
+    TOPIC,
+    TOPICS,
+    Desk,
+    at_once,
+    crash,
+    make,
+    never,
+    put,
+    results,
+    running,
+    task,
+    total_committed,
+    until,
+)
+
+
+async def test_a_crash_before_the_commit_makes_the_next_member_repeat():
+    log, desk = FakeLog(partitions=1), Desk()
+    put(log, "a", "b")
+    first = make(log, desk)
+    doomed = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 2)
+    await first._consumer.kill()  # type: ignore[attr-defined]
+    desk.finish("b")
+    await until(lambda: len(results(log)) == 1)
+    async with running(make(log, at_once, worker="w2")):
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 2)
+    doomed.cancel()
+    await asyncio.gather(doomed, return_exceptions=True)
+    assert {r.request_id for r in results(log)} == {"a", "b"}
+
+
+def recalling(log: FakeLog, asked: list[tuple[int, int]]) -> Recall:
+    async def written(first_ms: int, last_ms: int) -> dict[str, int]:
+        asked.append((first_ms, last_ms))
+        return {headers.get(r.headers, "ce_id") or "": r.timestamp for r in log.records(TOPICS.results)}
+
+    return Recall(lambda t: f"{t.request_id}/a/result", written)
+
+
+@pytest.mark.parametrize("recalls", [True, False])
+async def test_what_a_dead_worker_wrote_and_did_not_commit_is_not_run_again(recalls):
+    log, desk, second, asked = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), []
+    put(log, "a", "b", "c")
+    first = make(log, desk)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 3 and bool(log.metadata(GROUP, TOPIC).get(0)))
+    first._consumer.commit = never  # type: ignore[method-assign]
+    desk.finish("a", "c")
+    await until(lambda: len(results(log)) == 2)
+    await crash(log, first, run)
+    async with running(make(log, second, worker="w2", recall=recalling(log, asked) if recalls else None)):
+        second.finish("a", "b", "c")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 3)
+    assert sorted(second.started) == (["b"] if recalls else ["a", "b", "c"])
+    assert asked == ([(NOW, NOW)] if recalls else []), "the time of the last commit"
+
+
+class Registry:
+    """One in memory; contract as SchemaIds."""
+
+    names = ("Task", "Result", "Handover", "DeadLetter")
+
+    def id_of(self, _subject: str, avsc: dict[str, object]) -> int:
+        return self.names.index(str(avsc["name"]))
+
+    def schema_of(self, schema_id: int) -> dict[str, object]:
+        return schema(self.names[schema_id])
+
+
+async def test_in_a_registry_installation_the_first_records_are_looked_up_too():
+    """They cannot be read at once, because the schema has yet to be fetched: they ran without having been looked up."""
+    log, desk, second, codec = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), Codec(Registry())
+    for name in ("a", "b", "c"):
+        log.append(TOPIC, name.encode(), codec.encode(task(name), TOPIC))
+    first = make(log, desk, codec=codec)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 3 and bool(log.metadata(GROUP, TOPIC).get(0)))
+    first._consumer.commit = never  # type: ignore[method-assign]
+    desk.finish("a", "c")
+    await until(lambda: len(log.records(TOPICS.results)) == 2)
+    await crash(log, first, run)
+    log.append(TOPIC, b"bad", b"\0\0\0\0\0 no task")
+    later = make(log, second, worker="w2", codec=Codec(Registry()), recall=recalling(log, []))
+    async with running(later):
+        second.finish("b")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 4)
+        assert later.stats.dead_letters == 1
+    assert second.started == ["b"]
+
+
+async def test_a_task_that_is_sent_again_runs_although_its_older_outcome_is_there():
+    log, first, second, asked = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), []
+    put(log, "a")
+    runtime = make(log, first)
+    run = asyncio.create_task(runtime.run())
+    first.finish("a")
+    await until(lambda: total_committed(log) == 1)
+    await crash(log, runtime, run)
+    log._now_ms = lambda: NOW + 1
+    put(log, "a")
+    async with running(make(log, second, worker="w2", recall=recalling(log, asked))):
+        second.finish("a")
+        await until(lambda: total_committed(log) == 2)
+    assert (second.started, len(asked)) == (["a"], 1)
+
+
+async def test_after_a_crash_only_what_was_in_flight_runs_again():
+    log, desk, second = FakeLog(partitions=1), Desk(), Desk()
+    put(log, "a", "b", "c", "d")
+    first = make(log, desk)
+    run = asyncio.create_task(first.run())
+    await until(lambda: len(desk.started) == 4)
+    desk.finish("b", "d")
+    await until(lambda: len(results(log)) == 2)
+    await asyncio.sleep(0.15)
+    assert log.committed(GROUP, TOPIC) == {0: 0}
+    await crash(log, first, run)
+    async with running(make(log, second, worker="w2")):
+        await until(lambda: len(second.started) == 2)
+        second.finish("a", "c")
+        await until(lambda: log.committed(GROUP, TOPIC).get(0) == 4)
+    assert second.started == ["a", "c"]
+    assert sorted(r.request_id for r in results(log)) == ["a", "b", "c", "d"]
