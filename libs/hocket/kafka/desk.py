@@ -147,6 +147,7 @@ class Desk:
         """Its task, as `open`; waits while a schema registry is out of reach."""
         with contextlib.suppress(CodecError):
             job.task = await self._outbox.decode(job.raw.value, Task)
+        job.unreadable = job.task is None
 
     async def process(self, job: Job) -> None:
         """Returns when the outcome (results or a dead letter) is safe. Raises StreamPoisonedError, KafkaRefused."""

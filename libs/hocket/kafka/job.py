@@ -32,6 +32,8 @@ class Job:
     raw: Raw
     offsets: Offsets
     task: Task | None = None
+    unreadable: bool = False
+    """Whether it could not be decoded with its schema at hand."""
     crashes: int = 0
     """In how many deliveries its worker died."""
     cancelled: bool = False
@@ -40,6 +42,11 @@ class Job:
     """Whether its handler runs now, so that cancelling its asyncio task ends only that."""
     run: asyncio.Task[None] | None = None
     """None until it begins."""
+
+    @property
+    def unread(self) -> bool:
+        """Whether its schema may have to be fetched before its task can be had."""
+        return self.task is None and not self.unreadable
 
     @property
     def place(self) -> tuple[int, int]:

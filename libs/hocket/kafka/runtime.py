@@ -240,28 +240,25 @@ class Runtime:
         if not offsets.received(raw.offset):
             self._tenure.dirty.set()
             return
-        if self._tenure.adopted(raw):
-            return
-        job = Job(raw, offsets, self._desk.open(raw))
-        if job.task is None and self._tenure.recalls:
-            self._queue.held[job.place] = job
-            self._unread.set()
-        else:
-            self._admit(job)
+        if not self._tenure.adopted(raw):
+            self._admit(Job(raw, offsets, self._desk.open(raw)))
 
     async def _reads(self) -> None:
-        """Fetches the schema of what is held because only its content can tell whether a dead worker has done it."""
+        """Fetches the schemas of what is held because only its content can tell whether a dead worker has done it."""
         while True:
             await self._unread.wait()
             self._unread.clear()
-            if (first := next((job for job in self._queue.held.values() if job.task is None), None)) is not None:
-                await self._desk.read(first)
-                for job in self._queue.held.values():
-                    job.task = job.task or self._desk.open(job.raw)
-                self._review_held()
+            for job in list(self._queue.held.values()):
+                if job.unread:
+                    await self._desk.read(job)
+            self._review_held()
 
     def _admit(self, job: Job) -> None:
-        """Lets it wait for its start, unless another worker has done it, or still runs it."""
+        """Lets it wait for its start, unless another worker has done it, still runs it, or that cannot be told yet."""
+        if job.unread and self._tenure.recalls:
+            self._queue.held[job.place] = job
+            self._unread.set()
+            return
         fate = self._tenure.fate(job)
         if fate == "done":
             job.offsets.done(job.raw.offset)

@@ -15,32 +15,10 @@ from hocket.contracts import codec as codec_module
 from hocket.contracts.codec import Codec, CodecError, Schema, fingerprint_of, known_schemas, record_types, schema
 from hocket.contracts.records import Control, Record, Request, Wakeup
 from tests.support.avro import canonical, crc64, data
+from tests.support.registry import FakeIds
 
 NAMES = sorted(record_types())
 WAKEUP = Wakeup(request_id="r-1", due_at=10, at=12)
-
-
-class FakeIds:
-    """A schema registry in memory; contract as SchemaIds."""
-
-    def __init__(self, schemas: dict[int, Any] | None = None) -> None:
-        self.schemas = schemas or {}
-        self.asked: list[str] = []
-
-    def id_of(self, subject: str, schema: Schema) -> int:
-        self.asked.append(subject)
-        known = [i for i, s in self.schemas.items() if s == schema]
-        if known:
-            return known[0]
-        new = len(self.schemas) + 1
-        self.schemas[new] = schema
-        return new
-
-    def schema_of(self, schema_id: int) -> Schema:
-        if schema_id not in self.schemas:
-            raise CodecError("undecodable", f"schema id {schema_id} is not in the registry")
-        found: Schema = self.schemas[schema_id]
-        return found
 
 
 # From Avro's share/test/data/schema-tests.txt: canonical form and its fingerprint as a signed integer.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
 
 import pytest
 
 from hocket.contracts import headers
-from hocket.contracts.codec import Codec, schema
+from hocket.contracts.codec import Codec, Schema
+from hocket.contracts.records import Handover
 from hocket.kafka.recall import Recall
 from hocket.testing.log import FakeLog
+from tests.support.registry import FakeIds
 from tests.support.runtimes import (
     GROUP,
     NOW,
@@ -71,21 +75,22 @@ async def test_what_a_dead_worker_wrote_and_did_not_commit_is_not_run_again(reca
     assert asked == ([(NOW, NOW)] if recalls else []), "the time of the last commit"
 
 
-class Registry:
-    """One in memory; contract as SchemaIds."""
+class SlowIds(FakeIds):
+    """A registry that gives a schema when it is told to."""
 
-    names = ("Task", "Result", "Handover", "DeadLetter")
+    def __init__(self, schemas: dict[int, Any]) -> None:
+        super().__init__(schemas)
+        self.open = threading.Event()
 
-    def id_of(self, _subject: str, avsc: dict[str, object]) -> int:
-        return self.names.index(str(avsc["name"]))
-
-    def schema_of(self, schema_id: int) -> dict[str, object]:
-        return schema(self.names[schema_id])
+    def schema_of(self, schema_id: int) -> Schema:
+        assert self.open.wait(30)
+        return super().schema_of(schema_id)
 
 
 async def test_in_a_registry_installation_the_first_records_are_looked_up_too():
     """They cannot be read at once, because the schema has yet to be fetched: they ran without having been looked up."""
-    log, desk, second, codec = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), Codec(Registry())
+    log, desk, second, ids = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk(), FakeIds()
+    codec = Codec(ids)
     for name in ("a", "b", "c"):
         log.append(TOPIC, name.encode(), codec.encode(task(name), TOPIC))
     first = make(log, desk, codec=codec)
@@ -95,9 +100,15 @@ async def test_in_a_registry_installation_the_first_records_are_looked_up_too():
     desk.finish("a", "c")
     await until(lambda: len(log.records(TOPICS.results)) == 2)
     await crash(log, first, run)
-    log.append(TOPIC, b"bad", b"\0\0\0\0\0 no task")
-    later = make(log, second, worker="w2", codec=Codec(Registry()), recall=recalling(log, []))
+    log.append(TOPIC, b"bad", b"\0\0\0\0\1 no task")
+    slow = SlowIds(ids.schemas)
+    later = make(log, second, worker="w2", codec=Codec(slow), recall=recalling(log, []))
     async with running(later):
+        await until(lambda: len(later._queue.held) == 4)
+        later.hear(Handover(worker="another@1", topic=TOPIC, ended=0, at=NOW))
+        await asyncio.sleep(1.2)  # beyond a review
+        assert second.started == [], "whatever reviews what is held, it is not told yet"
+        slow.open.set()
         second.finish("b")
         await until(lambda: log.committed(GROUP, TOPIC).get(0) == 4)
         assert later.stats.dead_letters == 1
