@@ -24,6 +24,7 @@ from hocket.kafka.aio import open_producer
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.journal import open_journal
 from hocket.kafka.recall import Recall, outcomes
 from hocket.kafka.runtime import Delivery, Runtime
 from hocket.llm.base import ModelCall, ModelReply
@@ -151,6 +152,7 @@ async def serve(role: str, settings: Settings, stop: asyncio.Event, health: Heal
                 service.outcome_id,
                 partial(outcomes, settings, topics.plans if role == PLANNING else topics.results, role),
             ),
+            journal=open_journal(settings, topics.tasks(role)),
         )
         health.add("joined", lambda: runtime.joined)
         beats = Heartbeats([runtime], producer=producer, codec=codec, topics=topics, clock=now_ms)

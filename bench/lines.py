@@ -19,6 +19,7 @@ EDGE = (
     "ledger",
     "tenure",
     "recall",
+    "journal",
     "heartbeat",
     "log",
     "aio",

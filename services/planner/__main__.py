@@ -10,6 +10,7 @@ from hocket.contracts.workflows import load_workflows
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.journal import open_journal
 from hocket.kafka.lending import lending
 from hocket.kafka.recall import Recall, outcomes
 from hocket.kafka.runtime import Runtime
@@ -58,6 +59,7 @@ async def serve_planner(settings: Settings, stop: asyncio.Event, health: Health 
                 on_cancel=planner.on_cancel,
                 producer=producer,
                 recall=Recall(planner.outcome_id, partial(outcomes, settings, topics.plans, PLANNING)),
+                journal=open_journal(settings, topics.tasks(PLANNING)),
             )
             if health is not None:
                 health.add(PLANNING, partial(getattr, runtime, "joined"))

@@ -11,6 +11,7 @@ from hocket.contracts.specialties import Specialty, SpecialtyError, load_special
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.journal import open_journal
 from hocket.kafka.lending import lending
 from hocket.kafka.log import Producer
 from hocket.kafka.recall import Recall, outcomes
@@ -92,4 +93,5 @@ def _runtime(
         on_late=worker.on_late,
         producer=producer,
         recall=Recall(worker.outcome_id, partial(outcomes, settings, topics.results, specialty.name)),
+        journal=open_journal(settings, topics.tasks(specialty.name)),
     )

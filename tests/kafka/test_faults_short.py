@@ -5,7 +5,9 @@ all.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,31 @@ async def test_kill_9_loses_nothing_and_the_work_goes_on_elsewhere(broker: Embed
         verdict = await ground.verdict()
     assert_nothing_lost(verdict)
     assert max(verdict.recoveries) <= 30, "how soon is for bench.runtime_recovery to say; here, that it is soon at all"
+
+
+async def test_what_had_ended_when_its_worker_was_killed_is_not_called_again(broker: EmbeddedBroker, tmp_path: Path):
+    """The broker stands still, so no outcome can leave the process before it dies; it comes back on the same disk."""
+    settings = fresh(broker.bootstrap, tmp_path, concurrency=32)
+    async with open_ground(settings, tmp_path) as ground:
+        ground.start("a")
+        await ground.until_joined(1)
+        await ground.put(*faults.load(100, (1.0, 1.0), random.Random(6)))
+        async with asyncio.timeout(60):
+            while len(read_ledger(ground.ledger)) < settings.concurrency:
+                await asyncio.sleep(0.05)
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(60):
+                while any(call.end is None for call in read_ledger(ground.ledger)):
+                    await asyncio.sleep(0.1)
+            ground.workers["a"].kill()
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        ground.start("a")
+        assert await ground.until_done(faults.PATIENCE_S)
+        verdict = await ground.verdict()
+    assert_nothing_repeated(verdict)
+    assert max(ground.results.values()) == 1, "none of the outcomes is there twice"
 
 
 async def test_a_pause_beyond_the_session_timeout_and_a_task_that_kills_its_worker(

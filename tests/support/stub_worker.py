@@ -22,6 +22,7 @@ from hocket.kafka.aio import open_producer
 from hocket.kafka.broadcast import listen
 from hocket.kafka.client import codec_of, topics_of
 from hocket.kafka.heartbeat import Heartbeats, host
+from hocket.kafka.journal import open_journal
 from hocket.kafka.recall import Recall, outcomes
 from hocket.kafka.runtime import Outgoing, Runtime
 from hocket.runtime.clock import now_ms
@@ -89,6 +90,7 @@ def stub_runtime(settings: Settings, producer: Any, pen: Pen | None = None, **mo
             "on_crash": lambda t, _, e: [stub_result(t, topics.results, me, Error(kind="crashed", message=str(e)))],
             "producer": producer,
             "recall": Recall(outcome_id, partial(outcomes, settings, topics.results, SPECIALTY)),
+            "journal": open_journal(settings, topics.tasks(SPECIALTY)),
             **more,
         }
     )

@@ -16,8 +16,8 @@ from hocket.contracts.records import Plan, Result, Task
 from hocket.core import traces
 from hocket.core.poison import DeadRatio
 from hocket.kafka.job import Job
-from hocket.kafka.log import Raw, TooLarge, Written
-from hocket.kafka.outbox import DEAD_LETTER_BYTES, Message, Outbox, Outgoing, dead_letter
+from hocket.kafka.log import Message, Raw, TooLarge, Written
+from hocket.kafka.outbox import DEAD_LETTER_BYTES, Outbox, Outgoing, dead_letter
 from hocket.runtime import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class Desk:
         self._meters.started.inc()
         began = time.monotonic()
         messages, failed, troubled = await self._outcome(task, delivery, job)
-        written = await self._outbox.send(messages)
+        written = await self._outbox.send_outcome(job.ident, messages)
         tracing.current().close_sends()
         seconds = time.monotonic() - began
         if logs.tasks() and log.isEnabledFor(logging.INFO):

@@ -20,6 +20,9 @@ _ANSWER_TOKENS = 2_000
 """An answer of 400 tokens: providers take about five times as much for them."""
 _TOKEN_BYTES = 4  # of prose
 _MOST_TOKENS = 50_000  # what is larger is a scan or a picture, or is cut before a model gets it
+Ident = tuple[int, int, int]
+"""Partition, offset and timestamp of a record: the last tells it from its successor at the same place in a topic that
+was made anew."""
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -54,8 +57,8 @@ class Job:
         return (self.raw.partition, self.raw.offset)
 
     @property
-    def ident(self) -> tuple[int, int, int]:
-        """The timestamp tells a record from its successor at the same place in a topic that was made anew."""
+    def ident(self) -> Ident:
+        """What it is known by in whatever outlives an assignment."""
         return (self.raw.partition, self.raw.offset, self.raw.timestamp)
 
     @property

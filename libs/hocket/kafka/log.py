@@ -47,6 +47,15 @@ class KafkaRefused(Exception):  # noqa: N818 - the name says what is the case
     """The broker refuses and trying again will not help; the message says who must act."""
 
 
+class Message(NamedTuple):
+    """An encoded record, ready to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
 Assigned = Callable[[Collection[int]], None]
 """Called with the new partitions before any record of them is delivered."""
 Revoked = Callable[[Collection[int]], Awaitable[None]]

@@ -7,13 +7,16 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from hocket.contracts.codec import SINGLE_OBJECT, Codec, RegistryError
-from hocket.contracts.headers import Headers, event_headers
+from hocket.contracts.headers import event_headers, get
 from hocket.contracts.records import DeadLetter, Record
 from hocket.kafka.client import MAX_RECORD_BYTES
-from hocket.kafka.log import Producer, Raw, TooLarge, Written
+from hocket.kafka.job import Ident
+from hocket.kafka.journal import Journal, Left
+from hocket.kafka.log import Message, Producer, Raw, TooLarge, Written
+from hocket.kafka.recall import Outcomes, Recall
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +38,6 @@ class Outgoing:
     key: str
     record: Record
     event_id: str
-
-
-class Message(NamedTuple):
-    """An encoded record, ready to be written."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    headers: Headers
 
 
 DEAD_LETTER_BYTES = 2 * 1024 * 1024 - 16 * 1024
@@ -68,11 +62,20 @@ def dead_letter(raw: Raw, *, kind: str, reason: str, service: str, at_ms: int) -
 
 
 class Outbox:
-    """Encodes and writes records of one source; `source` is `<service>/<worker>`."""
+    """Encodes and writes records of one source; `source` is `<service>/<worker>`. With a journal, outcomes are kept
+    there until they are safe."""
 
     def __init__(
-        self, *, producer: Producer, codec: Codec, source: str, clock: Callable[[], int], on_drop: Callable[[], object]
+        self,
+        *,
+        producer: Producer,
+        codec: Codec,
+        source: str,
+        clock: Callable[[], int],
+        on_drop: Callable[[], object],
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._producer = producer
         self._codec = codec
         self._source = source
@@ -140,6 +143,43 @@ class Outbox:
         if len(messages) == 1:  # the usual case, without a task of its own
             return (await self._producer.send(*messages[0]),)
         return await asyncio.gather(*[self._producer.send(*m) for m in messages])
+
+    async def send_outcome(self, ident: Ident, messages: Sequence[Message]) -> Sequence[Written]:
+        """As `send`, for all that a task's end has to say. Kept from the call on: see `finish_last_run`."""
+        if self._journal is None:
+            return await self.send(messages)
+        number = self._journal.keep(ident, self._clock(), messages)
+        written = await self.send(messages)
+        self._journal.safe(number)
+        return written
+
+    async def finish_last_run(self, recall: Recall | None) -> Sequence[Ident]:
+        """Sends outcomes that an earlier run had kept, and that are not found where they belong. Returns which tasks
+        are done with that, when all are safe. Raises KafkaRefused."""
+        if self._journal is None or not (left := self._journal.left):
+            return ()
+        times = [outcome.at_ms for outcome in left]
+        known = await recall.written(min(times), max(times)) if recall else {}
+        sent = await asyncio.gather(*[self._finish(self._journal, outcome, known) for outcome in left])
+        log.info("%s: %d tasks had ended in the last run and were not known to be safe", self._source, sum(sent))
+        return [outcome.ident for outcome, safe in zip(left, sent, strict=True) if safe]
+
+    async def _finish(self, journal: Journal, outcome: Left, known: Outcomes) -> bool:
+        since = outcome.ident[2]  # an older outcome is of another delivery, see Tenure
+        missing = [m for m in outcome.messages if known.get(get(m.headers, "ce_id") or "", -1) < since]
+        try:
+            await self.send(missing)
+        except TooLarge as e:
+            log.warning("an outcome of the last run cannot be sent, its task runs again: %s", e)
+            return False
+        finally:
+            journal.safe(outcome.number)
+        return True
+
+    def close(self) -> None:
+        """Lets go of the journal. May be repeated."""
+        if self._journal is not None:
+            self._journal.close()
 
     async def write(self, outgoing: Outgoing, trace: str) -> None:
         """Encodes and sends one record; returns when it is safe. Raises TooLarge, KafkaRefused."""

@@ -25,6 +25,7 @@ from hocket.kafka.desk import Delivery, Desk, Handler, Hooks, OnCrash, OnEnd, St
 from hocket.kafka.handover import Handovers
 from hocket.kafka.intake import Intake
 from hocket.kafka.job import Job, remember
+from hocket.kafka.journal import Journal
 from hocket.kafka.log import Consumer, Producer, Raw
 from hocket.kafka.outbox import Outbox, Outgoing
 from hocket.kafka.recall import Recall
@@ -53,8 +54,8 @@ class Runtime:
     `worker` is the id under which it is seen in results and heartbeats, `<instance>/<specialty>`. At most
     `settings.window` records, and about 64 MB of them, wait in memory. `on_cancel` and `on_late` say what is sent for a
     task whose request is cancelled, or whose deadline passed before it was started; without them, and without a
-    deadline of its own, the handler runs. Without `recall`, what ended in the moment before a worker's death is done
-    again, too. One run per object.
+    deadline of its own, the handler runs. Without `recall` and `journal`, what ended in the moment before a worker's
+    death is done again, too; the journal is closed at the end. One run per object.
     """
 
     def __init__(
@@ -76,10 +77,9 @@ class Runtime:
         on_cancel: OnEnd | None = None,
         on_late: OnEnd | None = None,
         recall: Recall | None = None,
+        journal: Journal | None = None,
     ) -> None:
-        self.topic = topic
-        self.service = service
-        self.worker = worker
+        self.topic, self.service, self.worker = topic, service, worker
         self.specialty = topics.plain(topic).removeprefix("tasks-")
         self.draining = False
         self._clock = clock
@@ -88,7 +88,7 @@ class Runtime:
         self._consumer = consumer or _kafka_consumer(settings, topic, group, who)
         self._meters = metrics.Meters(kind)
         on_drop = self._meters.progress_dropped.inc
-        self._outbox = Outbox(producer=producer, codec=codec, source=who, clock=clock, on_drop=on_drop)
+        self._outbox = Outbox(producer=producer, codec=codec, source=who, clock=clock, on_drop=on_drop, journal=journal)
         self._pace = Pace()
         hooks = Hooks(handler=handler, on_crash=on_crash, on_cancel=on_cancel, on_late=on_late, on_run=self._pace.note)
         self._desk = Desk(self._outbox, hooks, topics.dead_letters, who=who, specialty=kind, group=group, clock=clock)
@@ -105,7 +105,7 @@ class Runtime:
         self._unread = asyncio.Event()
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
-        self._grace = settings.grace_seconds
+        self._grace, self._recall = settings.grace_seconds, recall
         self._stopping, self._stopped, self._left = asyncio.Event(), asyncio.Event(), False
 
     @property
@@ -192,6 +192,7 @@ class Runtime:
                 await self._leave(loops[0])
                 await self._tenure.words.tell(())
             finally:
+                self._outbox.close()
                 self._stopped.set()
 
     async def stop(self, grace: float | None = None) -> None:
@@ -223,6 +224,8 @@ class Runtime:
         return [job.run for job in self._running.values() if job.run is not None]
 
     async def _polls(self) -> None:
+        for ident in await self._outbox.finish_last_run(self._recall):
+            self._tenure.ended(ident)
         await self._consumer.start(self._on_assigned, self._tenure.revoked)
         while True:
             # Full: it goes on polling, paused, so that the group does not take this member for dead.

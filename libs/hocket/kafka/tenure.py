@@ -10,7 +10,7 @@ from hocket.core.donemap import Flight
 from hocket.core.handover import Fate
 from hocket.kafka.handover import Handovers, Place
 from hocket.kafka.intake import Intake
-from hocket.kafka.job import Job, remember
+from hocket.kafka.job import Ident, Job, remember
 from hocket.kafka.ledger import Ledger
 from hocket.kafka.log import Consumer, Raw
 from hocket.kafka.recall import Outcomes, Recall
@@ -44,7 +44,7 @@ class Tenure:
         self._written: Outcomes = {}  # outcomes that the dead may not have committed
         self.careful = 0  # how many more starts wait until they are noted: a predecessor died, perhaps at once
         self.cautious = 0
-        self.running: dict[tuple[int, int, int], Job] = {}  # by ident, whether their partition is still held or not
+        self.running: dict[Ident, Job] = {}  # by ident, whether their partition is still held or not
         self._queue = queue
         self._barrier: asyncio.Task[None] | None = None
         self._inherited: dict[int, dict[int, Flight]] = {}  # by partition and offset, as the done-maps tell
@@ -92,12 +92,16 @@ class Tenure:
 
     def done(self, job: Job) -> None:
         """Its outcome is safe: to be committed, or, when the partition is away, to be told to its new owner."""
-        remember(self._ended_lately, job.place, job.raw.timestamp)
+        self.ended(job.ident)
         if self._is_away(job):
             self.words.done(*job.place)
         else:
             job.offsets.done(job.raw.offset)
             self.dirty.set()
+
+    def ended(self, ident: Ident) -> None:
+        """Its outcome is safe: should it be delivered, it is done."""
+        remember(self._ended_lately, ident[:2], ident[2])
 
     def away(self) -> list[Place]:
         """What runs whose partition is not held."""

@@ -88,13 +88,22 @@ class Settings(BaseSettings):
     )
 
     instance: str = Field(default_factory=socket.gethostname, description="Stable name of this process among its peers")
-    state_dir: Path = Field(default_factory=lambda: data_home() / "state", description="The aggregator's local state")
+    state_dir: Path = Field(
+        default_factory=lambda: data_home() / "state",
+        description="Local state: the aggregator's tables, and outcomes that workers have not sent yet",
+    )
     concurrency: int = Field(default=64, ge=1, description="Model calls in flight per worker")
     window: int | None = Field(
         default=None, ge=1, description="Tasks fetched ahead per worker; default is 4 x concurrency, at least 5,000"
     )
     grace_seconds: float = Field(default=30.0, description="How long a stopping worker may finish what it has begun")
     session_timeout_ms: int = Field(default=6_000, description="A dead member's partitions move after this time")
+
+    journal: bool = Field(
+        default=True,
+        description="Keep outcomes, which hold answers, in HOCKET_STATE_DIR until Kafka has them, so that a process "
+        "that is killed and comes back on the same disk repeats no call that had ended",
+    )
 
     http_host: str = Field(default="127.0.0.1", description="Bind address of health and metrics")
     http_port: int | None = Field(default=None, description="Port of health and metrics; none means not served")
