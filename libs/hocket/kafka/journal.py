@@ -30,7 +30,7 @@ from hocket.runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 ROOMY = 8 * 1024 * 1024
-"""Bytes beyond which what is safe is thrown out of the file."""
+"""Bytes beyond which what is safe is thrown out of the file while something else is kept."""
 _HEAD = struct.Struct(">IIQ")
 
 
@@ -71,20 +71,22 @@ class Journal:
         return self._number
 
     def safe(self, number: int) -> None:
-        """Kafka has the outcome. That is written with the next one, or when no other is kept: if a kill comes before,
-        the outcome is found where it belongs."""
+        """Kafka has the outcome. When no other is kept the file is emptied; else that is written with the next one: if
+        a kill comes before, the outcome is found where it belongs."""
         if self._kept.pop(number, None) is None:
             return
+        if not self._kept:
+            self._clear()
+            return
         self._marks += _framed(number, b"")
-        if not self._kept and self._append(self._marks):
-            self._marks = b""
         if self._size > ROOMY and 2 * sum(length for _, length in self._kept.values()) < self._size:
             self._shorten()
 
     def close(self) -> None:
         """Lets another process have the file. May be repeated."""
         if self._file >= 0:
-            self._append(self._marks)
+            if self._marks:
+                self._append(self._marks)
             os.close(self._file)
             self._file = -1
 
@@ -107,6 +109,14 @@ class Journal:
         if not self._complained:
             log.warning("%s cannot be written (%s): calls may be repeated if this process is killed", self._path, why)
         self._complained = True
+
+    def _clear(self) -> None:
+        try:
+            os.ftruncate(self._file, 0)
+        except OSError as e:
+            self._complain(str(e))
+        else:
+            self._size, self._marks = 0, b""
 
     def _shorten(self) -> None:
         """A new file in the place of the old one, with what is not safe yet."""

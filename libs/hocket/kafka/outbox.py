@@ -161,7 +161,7 @@ class Outbox:
         times = [outcome.at_ms for outcome in left]
         known = await recall.written(min(times), max(times)) if recall else {}
         sent = await asyncio.gather(*[self._finish(self._journal, outcome, known) for outcome in left])
-        log.info("%s: %d tasks had ended in the last run and were not known to be safe", self._source, sum(sent))
+        log.info("%s: tasks that its last run had ended and not seen safe: %d", self._source, sum(sent))
         return [outcome.ident for outcome, safe in zip(left, sent, strict=True) if safe]
 
     async def _finish(self, journal: Journal, outcome: Left, known: Outcomes) -> bool:
