@@ -10,6 +10,7 @@ from hocket.contracts.records import (
     Error,
     LeftOut,
     Receipt,
+    Result,
     TaskInput,
     TaskReceipt,
     TaskState,
@@ -55,6 +56,7 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
         dispatches=task.attempt,
         revision=task.revision,
         estimated_calls=sum(u.estimated for u in task.usage),
+        lost_runs=_lost_runs([*task.past, *([result] if result is not None else ())]),
         budget_usd=task.shares[-1] if task.shares else None,
         bundled_with=task.bundle,
     )
@@ -74,6 +76,15 @@ def task_receipt(task: TaskRow) -> TaskReceipt:
             "error": result.error,
         }
     )
+
+
+def _lost_runs(results: Iterable[Result]) -> int:
+    """Runs of a task that were lost with their workers. One that was taken for lost and came back is not: its result is
+    among the others of its dispatch."""
+    by_dispatch: dict[int, list[int]] = {}
+    for r in results:
+        by_dispatch.setdefault(r.attempt, []).append(r.lost_runs)
+    return sum(max(0, max(lost) - (len(lost) - 1)) for lost in by_dispatch.values())
 
 
 def _all_usage(row: Row) -> list[Usage]:
@@ -103,6 +114,7 @@ def receipt(row: Row, now: int) -> Receipt:
     """What was done for the request up to now."""
     usage = _all_usage(row)
     plan = row.plan
+    tasks = _all_receipts(row)
     ended = {i: t.result.ended_at for i, t in row.tasks.items() if t.result is not None}
     planned = [t.planned for t in row.tasks.values()]
     by_planner = plan is not None and plan.source != "workflow"
@@ -112,13 +124,14 @@ def receipt(row: Row, now: int) -> Receipt:
         revision=plan.revision if plan else 0,
         planner=plan.worker if plan and by_planner else None,
         plan_millis=max(0, plan.ended_at - plan.started_at) if plan and by_planner else None,
-        tasks=_all_receipts(row),
+        tasks=tasks,
         critical_path=tuple(critical_path(planned, ended, plan.output_task)) if plan else (),
         cost_usd=total_cost(usage),
         calls=len(usage),
         input_tokens=sum(u.input_tokens for u in usage),
         output_tokens=sum(u.output_tokens for u in usage),
         duplicates=row.duplicates,
+        lost_runs=(plan.lost_runs if plan else 0) + sum(t.lost_runs for t in tasks),
         left_out=_left_out(row),
         submitted_at=row.request.submitted_at if row.request else None,
         admitted_at=row.admitted_at,

@@ -68,7 +68,7 @@ def refuse(row: Row, error: Error, plan: Plan | None = None) -> Row:
     if question is None:
         raise ValueError("the planner was not asked")
     note = Replan(revision=question.revision, failed=question.failed, error=error, **_who(plan))
-    paid = _paid(row, plan)
+    paid = row.plan if row.plan is None or plan is None else _paid(row.plan, plan)
     return row.model_copy(update={"planner": None, "plan": paid, "replans": (*row.replans, note)})
 
 
@@ -76,10 +76,11 @@ def _who(plan: Plan | None) -> dict[str, object]:
     return {} if plan is None else {"planner": plan.worker, "millis": max(0, plan.ended_at - plan.started_at)}
 
 
-def _paid(row: Row, plan: Plan | None) -> Plan | None:
-    if row.plan is None or plan is None:
-        return row.plan
-    return row.plan.model_copy(update={"usage": row.plan.usage + plan.usage})
+def _paid(plan: Plan, revision: Plan) -> Plan:
+    """The plan with what its revision has cost, as far as is known."""
+    return plan.model_copy(
+        update={"usage": plan.usage + revision.usage, "lost_runs": plan.lost_runs + revision.lost_runs}
+    )
 
 
 def take(row: Row, plan: Plan, world: World) -> Row:
@@ -99,9 +100,7 @@ def take(row: Row, plan: Plan, world: World) -> Row:
         return refuse(row, Error(kind="invalid_plan", message=message), plan)
     added = tuple(i for i, t in tasks.items() if t.revision == plan.revision)
     note = Replan(revision=plan.revision, failed=question.failed, added=added, **_who(plan))
-    paid = row.plan.model_copy(
-        update={"usage": row.plan.usage + plan.usage, "output_task": output, "revision": plan.revision}
-    )
+    paid = _paid(row.plan, plan).model_copy(update={"output_task": output, "revision": plan.revision})
     return row.model_copy(
         update={
             "planner": None,

@@ -133,6 +133,9 @@ async def test_kill_9_of_a_worker_loses_nothing(broker: EmbeddedBroker, settings
     print(f"{len(seen)} results for {len(everything)} tasks, {len(twice)} of them twice")
     assert {r.request_id for r in seen} == everything
     assert {b.worker for b in beats} >= {"one/writing"}
+    lost = [r.lost_runs for r in seen if r.lost_runs]
+    assert lost == [1] * len(lost)
+    assert 0 < len(lost) <= 8, "those that were in flight in the killed worker, and no other"
     # Repeated at most: what was done above the lowest unfinished call of each partition at the kill and two rebalances.
     assert len(twice) < 100, "\n".join(w.tail() for w in workers)
 

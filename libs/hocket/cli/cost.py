@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hocket.cli.base import CliError, Output, console, print_json, printable, usage
 from hocket.cli.records import latest
-from hocket.cli.render import dollars
+from hocket.cli.render import dollars, lost
 from hocket.contracts.records import Plan, Result, Usage
 from hocket.kafka.client import topics_of
 from hocket.runtime.settings import Settings
@@ -54,11 +54,13 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Bill:
-    """A month's bill. `requests` is how many were measured, `tasks_without` how many tasks called no model."""
+    """A month's bill. `requests` is how many were measured, `tasks_without` how many of their tasks called no model,
+    `lost_runs` how many of their runs were lost with a worker, so that nobody knows what they cost."""
 
     per_day: int
     requests: float
     tasks_without: int
+    lost_runs: int
     lines: tuple[Line, ...]
 
     @property
@@ -72,7 +74,7 @@ class Bill:
         return sum(x.unknown_calls for x in self.lines)
 
 
-def bill_of(used: Iterable[Used], *, requests: float, per_day: int, tasks_without: int = 0) -> Bill:
+def bill_of(used: Iterable[Used], *, requests: float, per_day: int, tasks_without: int = 0, lost_runs: int = 0) -> Bill:
     """The bill if the coming requests are like the measured ones; dearest lines first. Pure."""
     by: dict[tuple[str, str], list[Used]] = {}
     for u in used:
@@ -91,7 +93,7 @@ def bill_of(used: Iterable[Used], *, requests: float, per_day: int, tasks_withou
         for (specialty, model), all_of in by.items()
     ]
     ordered = tuple(sorted(lines, key=lambda x: (-x.usd, x.specialty, x.model)))
-    return Bill(per_day=per_day, requests=requests, tasks_without=tasks_without, lines=ordered)
+    return Bill(per_day=per_day, requests=requests, tasks_without=tasks_without, lost_runs=lost_runs, lines=ordered)
 
 
 def run_cost(settings: Settings, *, per_day: int, last: int, workload: Path | None, output: Output) -> None:
@@ -118,9 +120,11 @@ def measured(results: Sequence[Result], plans: Sequence[Plan], *, per_day: int, 
     if not mine:
         raise CliError("there are no results to measure: ask something first, or give --workload FILE", kind="nothing")
     used = [_used(r.specialty, u) for r in mine for u in r.usage]
-    used += [_used(PLANNING, u) for p in plans if p.request_id in wanted for u in p.usage]
+    planned = [p for p in plans if p.request_id in wanted]
+    used += [_used(PLANNING, u) for p in planned for u in p.usage]
+    lost_runs = sum(r.lost_runs for r in mine) + sum(p.lost_runs for p in planned)
     without = sum(not r.usage for r in mine)
-    return bill_of(used, requests=len(seen), per_day=per_day, tasks_without=without)
+    return bill_of(used, requests=len(seen), per_day=per_day, tasks_without=without, lost_runs=lost_runs)
 
 
 def _used(specialty: str, usage_: Usage) -> Used:
@@ -186,6 +190,7 @@ def _document(bill: Bill) -> dict[str, Any]:
         "days": DAYS,
         "measured_requests": bill.requests,
         "tasks_without_a_call": bill.tasks_without,
+        "lost_runs": bill.lost_runs,
         "usd_per_month": bill.usd,
         "unknown_calls_per_month": bill.unknown_calls,
         "lines": [x.__dict__ for x in bill.lines],
@@ -212,6 +217,8 @@ def _print(bill: Bill, *, measured: bool) -> None:
     if measured:
         said = f"measured on {bill.requests:,.0f} requests; {bill.tasks_without:,} of their tasks called no model"
         out.print(said, markup=False)
+    if bill.lost_runs:
+        out.print(f"not in it: {lost(bill.lost_runs)}", markup=False)
 
 
 def _dollars(usd: float) -> str:

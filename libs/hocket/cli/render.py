@@ -43,6 +43,12 @@ def dollars(cost: float | None) -> str:
     return "$0" if cost == 0 else f"${cost:.4f}"
 
 
+def lost(runs: int) -> str:
+    """What is known of runs that were lost with their workers."""
+    which = "1 run that was lost with its worker" if runs == 1 else f"{runs} runs that were lost with their workers"
+    return f"{which} (their calls may be billed)" if runs > 1 else f"{which} (its calls may be billed)"
+
+
 def tree(view: View) -> Tree:
     """The plan as a tree: each task under the dependency that runs last."""
     head = Text(printable(view.request_id), style="bold")
@@ -147,6 +153,8 @@ def _summary(answer: Answer) -> Text:
         text.append(f" of at most {dollars(receipt.max_cost_usd)}")
         if receipt.reserved_usd:
             text.append(f" ({dollars(receipt.reserved_usd)} set aside for what had not come back)")
+    if receipt.lost_runs:
+        text.append(f" without {lost(receipt.lost_runs)}", style="yellow")
     text.append(f", {receipt.calls} model calls, plan by {receipt.source}")
     if receipt.workflow:
         text.append(f" ({printable(receipt.workflow)})")

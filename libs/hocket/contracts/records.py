@@ -112,6 +112,7 @@ class Plan(Record):
     tasks: tuple[PlannedTask, ...] = ()
     output_task: str = ""
     usage: tuple[Usage, ...] = ()
+    lost_runs: int = 0
     error: Error | None = None
     worker: str
     started_at: Millis
@@ -222,6 +223,7 @@ class Result(Record):
     why: str | None = None
     prompt_version: str | None = None
     cache_hits: int = 0
+    lost_runs: int = 0
     attempt: int = 0
     revision: int = 0
     started_at: Millis
@@ -251,6 +253,7 @@ class TaskReceipt(Record):
     calls: int = 0
     retries: int = 0
     cache_hits: int = 0
+    lost_runs: int = 0
     error: Error | None = None
     dispatches: int = 0
     revision: int = 0
@@ -294,6 +297,7 @@ class Receipt(Record):
     input_tokens: int = 0
     output_tokens: int = 0
     duplicates: int = 0
+    lost_runs: int = 0
     left_out: tuple[LeftOut, ...] = ()
     submitted_at: Millis | None = None
     admitted_at: Millis

@@ -228,7 +228,7 @@ class Desk:
         """What to send, whether the task failed, and whether it might go well another time: its record says so."""
         error: Exception
         try:
-            outgoing = await self._outgoing(task, delivery, job)
+            outgoing = _honest(await self._outgoing(task, delivery, job), job.crashes)
             messages = [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in outgoing]
         except asyncio.CancelledError:
             me = asyncio.current_task()
@@ -251,7 +251,7 @@ class Desk:
         tracing.current().forget_sends()
         reason = f"{type(error).__name__}: {error}"
         await self._bury(job.raw, kind=kind, reason=reason, trace=delivery.trace)
-        return await self._after_crash(task, delivery, error), True, True
+        return await self._after_crash(task, delivery, error, job.crashes), True, True
 
     async def _outgoing(self, task: Task, delivery: Delivery, job: Job) -> Sequence[Outgoing]:
         if job.crashes >= MAX_DELIVERIES:
@@ -277,9 +277,9 @@ class Desk:
         self.hooks.on_run(1000 * (time.monotonic() - began))
         return outgoing
 
-    async def _after_crash(self, task: Task, delivery: Delivery, error: Exception) -> list[Message]:
+    async def _after_crash(self, task: Task, delivery: Delivery, error: Exception, lost_runs: int) -> list[Message]:
         try:
-            told = self.hooks.on_crash(task, delivery, error)
+            told = _honest(self.hooks.on_crash(task, delivery, error), lost_runs)
             return [await self._outbox.encode(o, _sending(o, delivery.trace)) for o in told]
         except Exception:  # the dead letter, written before, is what remains of the task
             log.exception("no failed outcome can be sent for task %s of %s", task.task_id, task.request_id)
@@ -316,6 +316,14 @@ class Desk:
             "is taken from it. Its producer must be mended, or this worker updated. The last one, partition "
             f"{raw.partition} offset {raw.offset}: {last}"
         )
+
+
+def _honest(outgoing: Sequence[Outgoing], lost_runs: int) -> Sequence[Outgoing]:
+    """With the number of runs that were lost with their workers: nobody can tell what those have cost."""
+    for o in outgoing if lost_runs else ():
+        if isinstance(o.record, Result | Plan):
+            o.record = o.record.model_copy(update={"lost_runs": lost_runs})
+    return outgoing
 
 
 def _say(outgoing: Sequence[Outgoing]) -> None:

@@ -27,13 +27,14 @@ def test_the_planner_is_asked_for_the_failed_part_with_what_is_known() -> None:
 
 def test_a_revision_takes_the_place_of_the_failed_and_shows_in_the_receipt() -> None:
     usage = (Usage(provider="p", model="m", cost_usd=0.5),)
-    talk = failed()(400, plan(task("b2"), task("z", "a", "b2"), revision=1, usage=usage))
+    talk = failed()(400, plan(task("b2"), task("z", "a", "b2"), revision=1, usage=usage, lost_runs=1))
     assert talk.dispatched == ["b2"] and talk.tasks[0].revision == 1
     assert [t.task_id for t in talk.told[0].tasks] == ["a", "z", "b2"]
     assert talk(500, done("b2")).dispatched == ["z"]
     answer = talk(600, done("z")).answer
     receipt = answer.receipt
     assert (answer.status, answer.error, receipt.revision, receipt.cost_usd) == ("completed", None, 1, 0.5)
+    assert receipt.lost_runs == 1, "of the planner, whose calls may be billed"
     first = receipt.tasks[0]
     assert (first.task_id, first.state, first.replaced_by) == ("b", "failed", 1)
     [note] = receipt.replans

@@ -50,6 +50,20 @@ def test_every_run_is_paid_for_in_the_receipt_but_an_echo_is_not() -> None:
     assert (receipt.cost_usd, receipt.duplicates) == (1.75, 2)
 
 
+def test_runs_that_were_lost_with_their_workers_are_told_because_nobody_knows_what_they_cost() -> None:
+    talk = running(task("a"), task("z", "a"))(200, broke("a", retryable=True, lost_runs=1))
+    talk(210, done("a", attempt=2, lost_runs=2))
+    receipt = talk(300, done("z")).answer.receipt
+    assert ([t.lost_runs for t in receipt.tasks], receipt.lost_runs) == ([3, 0], 3)
+
+
+def test_a_run_that_was_taken_for_lost_and_came_back_is_not_lost() -> None:
+    talk = running(task("a"), task("z", "a"))(200, done("a", lost_runs=2))
+    talk(210, done("a", worker="frozen"))
+    receipt = talk(300, done("z")).answer.receipt
+    assert (receipt.lost_runs, receipt.duplicates, receipt.calls) == (1, 1, 3)
+
+
 def test_what_is_kept_of_surplus_runs_is_bounded() -> None:
     talk = running(task("a"), task("z", "a"))(200, done("a"))
     for n in range(3 * MAX_PAST):

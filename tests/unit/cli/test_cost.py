@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hocket.cli import cost
 from hocket.cli.base import CliError, Output
 from hocket.cli.cost import DAYS, from_file, measured, run_cost
 from hocket.contracts.records import Plan, Result, Usage
@@ -49,6 +50,15 @@ def test_unknown_prices_are_told_beside_what_is_known() -> None:
     bill = measured([result("a", "writing", used(0.5), used(None))], [], per_day=1, last=9)
     [line] = bill.lines
     assert (line.usd, line.unknown_calls) == (pytest.approx(0.5 * DAYS), pytest.approx(DAYS))
+
+
+def test_runs_lost_with_their_workers_are_told_because_they_may_be_billed(capsys: pytest.CaptureFixture[str]) -> None:
+    lost = result("a", "writing", used(0.5)).model_copy(update={"lost_runs": 1})
+    plan = Plan(request_id="a", source="llm", lost_runs=2, worker="p", started_at=1, ended_at=2)
+    bill = measured([lost], [plan], per_day=1, last=9)
+    assert bill.lost_runs == 3
+    cost._print(bill, measured=True)
+    assert "not in it: 3 runs that were lost with their workers" in capsys.readouterr().out
 
 
 def test_with_nothing_to_measure_it_says_what_to_do() -> None:

@@ -61,6 +61,19 @@ def test_the_receipt_names_everything() -> None:
     assert "left out: b: no model" in text
 
 
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (1, "cost unknown without 1 run that was lost with its worker (its calls may be billed), 0 model calls"),
+        (3, "without 3 runs that were lost with their workers (their calls may be billed)"),
+        (0, "cost unknown, 0 model calls"),
+    ],
+)
+def test_what_may_be_billed_and_is_in_no_cost_is_said(runs: int, said: str) -> None:
+    receipt = ANSWER.receipt.model_copy(update={"lost_runs": runs})
+    assert said in shown(ANSWER.model_copy(update={"receipt": receipt}))
+
+
 def test_an_answer_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     render.print_answer(ANSWER)
     printed = capsys.readouterr().out

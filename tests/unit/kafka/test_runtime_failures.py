@@ -178,6 +178,7 @@ async def test_a_task_that_kills_its_worker_again_and_again_is_dead_lettered_and
     [answer] = results(log)
     assert answer.error is not None
     assert answer.error.kind == "killer"
+    assert answer.lost_runs == 3, "each may have been paid for"
 
 
 @pytest.mark.parametrize("text", ["", "somebody else's note", "h" * 4_000])

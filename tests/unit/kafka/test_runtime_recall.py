@@ -147,4 +147,4 @@ async def test_after_a_crash_only_what_was_in_flight_runs_again():
         second.finish("a", "c")
         await until(lambda: log.committed(GROUP, TOPIC).get(0) == 4)
     assert second.started == ["a", "c"]
-    assert sorted(r.request_id for r in results(log)) == ["a", "b", "c", "d"]
+    assert sorted((r.request_id, r.lost_runs) for r in results(log)) == [("a", 1), ("b", 0), ("c", 1), ("d", 0)]
