@@ -57,8 +57,8 @@ class Fleet:
         }
         self.all = (self.aggregator, self.planner, *self.workers.values())
 
-    async def ask(self, request_id: str) -> None:
-        """By the command line, in a process that traces, too."""
+    async def ask(self, request_id: str) -> str:
+        """By the command line, in a process that traces, too. What it printed."""
         where = ["--bootstrap", self.settings.bootstrap, "--prefix", self.settings.prefix]
         asked = await asyncio.create_subprocess_exec(
             *CLI, *where, "ask", TEXT, "--id", request_id, "--strategy", "best", "--timeout", "240",
@@ -66,16 +66,18 @@ class Fleet:
         )  # fmt: skip
         out, err = await asked.communicate()
         assert asked.returncode == 0, (out.decode(), err.decode(), self.aggregator.tail())
+        return out.decode()
 
-    async def traced(self, request_id: str) -> None:
+    async def traced(self, request_id: str) -> str:
         """Asks, and waits until the whole tree is in."""
-        await self.ask(request_id)
+        printed = await self.ask(request_id)
         async with asyncio.timeout(60):
             while not (
                 self.receiver.named("orchestrate") and self.receiver.named(f"send {self.settings.prefix}answers")
             ):
                 await asyncio.sleep(0.1)
         await asyncio.to_thread(self.stop)  # what is left leaves with the processes
+        return printed
 
     def stop(self) -> None:
         """Whatever happens to one, none is left."""
@@ -180,10 +182,11 @@ async def test_a_killed_worker_leaves_no_broken_tree(settings: Settings, topics_
                 await asyncio.sleep(0.5)  # longer than spans are gathered
                 fleet.workers["extraction"].kill()
                 fleet.workers["extraction"].start()
-                await asked
+                printed = await asked
             finally:
                 fleet.stop()
-    print(got.drawn())
+    print(got.drawn(), printed)
+    assert "1 run that was lost with its worker (what it called may be billed), 4 model calls" in printed
     assert got.orphans() == []
     assert len([s for s in got.spans if not s.parent]) == 1
     run = only(got.named(f"process {topics_ready.tasks('extraction')}"))

@@ -64,8 +64,8 @@ def test_the_receipt_names_everything() -> None:
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
-        (1, "cost unknown without 1 run that was lost with its worker (its calls may be billed), 0 model calls"),
-        (3, "without 3 runs that were lost with their workers (their calls may be billed)"),
+        (1, "cost unknown without 1 run that was lost with its worker (what it called may be billed), 0 model calls"),
+        (3, "without 3 runs that were lost with their workers (what they called may be billed)"),
         (0, "cost unknown, 0 model calls"),
     ],
 )
