@@ -238,6 +238,12 @@ MODELS = Board(
                     (_rate("hocket_model_tokens_total", "engine, type"), "{{engine}} {{type}}"),
                     (_rate("hocket_model_cached_tokens_total", "engine"), "{{engine}} cached"),
                 ),
+                panel(
+                    "Runs lost with their workers, in an hour",
+                    "short",
+                    "What they called may be billed, and is in none of these figures.",
+                    ("sum by (specialty) (increase(hocket_lost_runs_total[1h])) > 0", "{{specialty}}"),
+                ),
             ),
         ),
         (

@@ -212,6 +212,8 @@ class Desk:
         began = time.monotonic()
         messages, failed, troubled = await self._outcome(task, delivery, job)
         written = await self._outbox.send_outcome(job.ident, messages)
+        if job.crashes:
+            self._meters.lost_runs.inc(job.crashes)
         tracing.current().close_sends()
         seconds = time.monotonic() - began
         if logs.tasks() and log.isEnabledFor(logging.INFO):

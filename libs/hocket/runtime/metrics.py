@@ -70,6 +70,12 @@ COMMIT_FAILURES = Counter(
     "Rising outside of deploys: members come and go, or the event loop blocks longer than the session time-out.",
     _BY,
 )
+LOST_RUNS = Counter(
+    "hocket_lost_runs",
+    "Earlier runs of ended tasks that were lost with their workers: what they called may be billed, and is in no cost. "
+    "Rising: see why workers die (memory, probes, nodes).",
+    _BY,
+)
 PROGRESS_DROPPED = Counter(
     "hocket_progress_dropped",
     "Progress records dropped because Kafka took them too slowly. Harmless; check the broker.",
@@ -328,4 +334,5 @@ class Meters:
         self.seconds = SECONDS.labels(specialty)
         self.in_flight = IN_FLIGHT.labels(specialty)
         self.queued = QUEUED.labels(specialty)
+        self.lost_runs = LOST_RUNS.labels(specialty)
         self.progress_dropped = PROGRESS_DROPPED.labels(specialty)

@@ -10,6 +10,7 @@ from hocket.contracts.records import Task
 from hocket.core.donemap import decode
 from hocket.kafka.log import TooLarge
 from hocket.kafka.runtime import Outgoing, StreamPoisonedError
+from hocket.runtime import metrics
 from hocket.testing.log import FakeLog
 from tests.support.runtimes import (
     CODEC,
@@ -159,7 +160,7 @@ async def test_a_task_that_kills_at_once_is_counted_although_it_leaves_no_time_f
 
 
 async def test_a_task_that_kills_its_worker_again_and_again_is_dead_lettered_and_answered():
-    log = FakeLog(partitions=1)
+    log, before = FakeLog(partitions=1), metrics.LOST_RUNS.labels("writing")._value.get()
     put(log, "killer")
     starts = 0
     for life in range(3):
@@ -179,6 +180,7 @@ async def test_a_task_that_kills_its_worker_again_and_again_is_dead_lettered_and
     assert answer.error is not None
     assert answer.error.kind == "killer"
     assert answer.lost_runs == 3, "each may have been paid for"
+    assert metrics.LOST_RUNS.labels("writing")._value.get() == before + 3
 
 
 @pytest.mark.parametrize("text", ["", "somebody else's note", "h" * 4_000])
