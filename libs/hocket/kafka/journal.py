@@ -121,9 +121,9 @@ class Journal:
     def _shorten(self) -> None:
         """A new file in the place of the old one, with what is not safe yet."""
         beside = self._path.with_suffix(".new")
-        entries = [os.pread(self._file, length, start) for start, length in self._kept.values()]
         file = -1
         try:
+            entries = [os.pread(self._file, length, start) for start, length in self._kept.values()]
             beside.unlink(missing_ok=True)
             file = _open(beside)
             if os.write(file, b"".join(entries)) < sum(map(len, entries)):
@@ -153,7 +153,11 @@ class Journal:
                 bodies.pop(number, None)
                 self._kept.pop(number, None)
         os.ftruncate(self._file, self._size)
-        return tuple(_left(number, body) for number, body in bodies.items())
+        found = [(number, _left(number, body)) for number, body in bodies.items()]
+        for number, outcome in found:
+            if outcome is None:
+                self.safe(number)
+        return tuple(outcome for _, outcome in found if outcome is not None)
 
 
 def open_journal(settings: Settings, topic: str) -> Journal | None:
@@ -197,7 +201,12 @@ def _entries(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         start += _HEAD.size + length
 
 
-def _left(number: int, body: bytes) -> Left:
-    ident, at_ms, messages = msgpack.unpackb(body, use_list=False)
-    told = (Message(topic, key, value, list(headers)) for topic, key, value, headers in messages)
-    return Left(number, ident, at_ms, tuple(told))
+def _left(number: int, body: bytes) -> Left | None:
+    """The outcome; None when another version of Hocket wrote it so that this one cannot read it."""
+    try:
+        (partition, offset, timestamp), at_ms, messages = msgpack.unpackb(body, use_list=False)
+        told = (Message(topic, key, value, list(headers)) for topic, key, value, headers in messages)
+        return Left(number, (partition, offset, timestamp), at_ms, tuple(told))
+    except (ValueError, TypeError) as e:
+        log.warning("an outcome of the last run cannot be read, its task runs again: %r", e)
+        return None

@@ -167,14 +167,14 @@ class Outbox:
     async def _finish(self, journal: Journal, outcome: Left, known: Outcomes) -> bool:
         since = outcome.ident[2]  # an older outcome is of another delivery, see Tenure
         missing = [m for m in outcome.messages if known.get(get(m.headers, "ce_id") or "", -1) < since]
+        sent = True
         try:
             await self.send(missing)
         except TooLarge as e:
             log.warning("an outcome of the last run cannot be sent, its task runs again: %s", e)
-            return False
-        finally:
-            journal.safe(outcome.number)
-        return True
+            sent = False
+        journal.safe(outcome.number)
+        return sent
 
     def close(self) -> None:
         """Lets go of the journal. May be repeated."""

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +88,17 @@ def test_a_torn_end_costs_what_was_torn_and_nothing_before(tmp_path_factory, siz
     with journal(path) as again:
         again.keep((0, 99, AT), AT, [message("later")])
     assert left(path) == [*found, "later"], "what is torn hides nothing that is written after it"
+
+
+def test_what_another_version_wrote_is_dropped_and_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = tmp_path / "journal"
+    bodies = (b"\xc1", msgpack.packb(7), msgpack.packb(((0, 1), AT, [])), msgpack.packb(((0, 1, AT), AT, [["t"]])))
+    path.write_bytes(b"".join(module._framed(n, body) for n, body in enumerate(bodies, 1)))
+    with journal(path) as first:
+        assert first.left == ()
+        first.keep((0, 7, AT), AT, [message("a")])
+    assert left(path) == ["a"]
+    assert [r.message.count("its task runs again") for r in caplog.records] == [1] * 4
 
 
 def test_what_is_safe_is_thrown_out_of_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

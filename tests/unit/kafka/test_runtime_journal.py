@@ -106,6 +106,25 @@ async def test_an_outcome_that_cannot_be_sent_is_done_again(tmp_path: Path):
     assert asked == [name]
 
 
+async def test_who_is_stopped_before_the_outcome_is_safe_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It was struck out although it had not been sent."""
+    monkeypatch.setattr("hocket.kafka.handover._TELL_S", 0.1)
+    log, desk, second = FakeLog(partitions=1, now_ms=lambda: NOW), Desk(), Desk()
+    put(log, "a")
+    await ended_and_not_sent(log, desk, tmp_path / "j", "a")
+    log.down = True
+    hasty = make(log, second, journal=Journal(tmp_path / "j"))
+    run = asyncio.create_task(hasty.run())
+    await asyncio.sleep(0.1)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    log.down = False
+    async with running(make(log, second, journal=Journal(tmp_path / "j"))):
+        await until(lambda: total_committed(log) == 1)
+    assert second.started == []
+    assert [r.request_id for r in results(log)] == ["a"]
+
+
 async def test_it_lets_go_of_the_file_when_it_ends(tmp_path: Path):
     log = FakeLog(partitions=1, now_ms=lambda: NOW)
     async with running(make(log, Desk(), journal=Journal(tmp_path / "j"))):
