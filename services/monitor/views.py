@@ -163,6 +163,7 @@ def request_view(asked: Asked) -> dict[str, Any]:
         "error": None if answer.error is None else answer.error.message,
         "cost_usd": receipt.cost_usd,
         "calls": receipt.calls,
+        "lost_runs": receipt.lost_runs,
         "tokens": [receipt.input_tokens, receipt.output_tokens],
         "source": receipt.source,
         "workflow": receipt.workflow,

@@ -98,7 +98,9 @@ class BusyBoard:
             Progress(request_id=request_id, task_id=task_id, kind="text", run="r", start=start, text=text, at=now_ms())
         )
 
-    def answer(self, request_id: str, *, at: int, status: Any = "completed", cost: float = 0.0021) -> None:
+    def answer(
+        self, request_id: str, *, at: int, status: Any = "completed", cost: float = 0.0021, lost_runs: int = 0
+    ) -> None:
         """A request's answer."""
         fine = status == "completed"
         tasks = (
@@ -114,6 +116,7 @@ class BusyBoard:
             critical_path=("read", "facts", "answer"),
             cost_usd=cost,
             calls=3,
+            lost_runs=lost_runs,
             input_tokens=1_900,
             output_tokens=420,
             submitted_at=at - 4_200,

@@ -254,6 +254,7 @@ function showRequest(r) {
     el("ol", { class: "tasks", "aria-label": "Tasks in order, with their times" }, ...r.tasks.map((t) => taskRow(t, r, now))),
     ...(r.error ? [el("p", { class: "said" }, r.error)] : []),
     ...(r.left_out || []).map(([what, why]) => el("p", { class: "none" }, `left out: ${what}: ${why}`)),
+    ...(r.lost_runs ? [el("p", { class: "none" }, `runs lost with their workers: ${r.lost_runs}; what they called may be billed and is not in the cost`)] : []),
     ...(r.content ? [el("div", { class: "content", tabindex: "0", "aria-label": "Answer" }, r.content)] : []));
   if (kept) box.querySelector(".content").scrollTop = kept;
 }

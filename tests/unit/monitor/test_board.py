@@ -34,14 +34,17 @@ def test_a_request_goes_from_planned_to_answered():
     assert [(t["id"], t["level"], t["state"]) for t in found["tasks"] if t["id"] != "planning"] == [
         ("read", 0, "completed"), ("write", 1, "assigned"),
     ]  # fmt: skip
-    board.answer(answer("r", at=9_000))
-    board.answer(answer("r", at=9_000))
+    told = answer("r", at=9_000)
+    told = told.model_copy(update={"receipt": told.receipt.model_copy(update={"lost_runs": 2})})
+    board.answer(told)
+    board.answer(told)
     board.progress(progress("r", "write", "completed", at=8_000))  # late
     assert not board.open
     assert answered_row(board.latest()[0])["seconds"] == 8.0
     assert summary(board, [], [], 10_000)["answers_per_minute"] == 1
     costs = {t["id"]: t.get("cost_usd") for t in request_view(board.answered["r"])["tasks"]}
     assert costs == {"planning": None, "read": 0.5, "write": None}
+    assert request_view(board.answered["r"])["lost_runs"] == 2
 
 
 def test_a_repeated_or_late_word_does_not_turn_a_task_back():

@@ -42,9 +42,10 @@ async def test_the_page_shows_a_request_appear_move_and_end_without_a_reload(tmp
         await tab.until("document.getElementById('request').innerText.includes('Dear <b>Ann</b>, you are right.')")
         made.move("fresh", "read", "completed", now_ms())
         await tab.until("document.querySelector('#request .tag.completed')")
-        made.answer("fresh", at=now_ms() + 60_000)
+        made.answer("fresh", at=now_ms() + 60_000, lost_runs=1)
         await tab.until("document.querySelector('#answered [data-id=fresh]')")
         await tab.until("document.getElementById('request').innerText.includes('critical path')")
+        assert "runs lost with their workers: 1" in await tab.value("document.getElementById('request').innerText")
         assert await tab.value("document.querySelector('#open [data-id=fresh]')") is None
         assert await tab.value("window.unchanged") is True
         assert tab.errors == []
