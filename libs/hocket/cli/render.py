@@ -45,8 +45,9 @@ def dollars(cost: float | None) -> str:
 
 def lost(runs: int) -> str:
     """What is known of runs that were lost with their workers."""
-    which = "1 run that was lost with its worker" if runs == 1 else f"{runs} runs that were lost with their workers"
-    return f"{which} (what they called may be billed)" if runs > 1 else f"{which} (what it called may be billed)"
+    if runs == 1:
+        return "1 run that was lost with its worker (what it called may be billed)"
+    return f"{runs} runs that were lost with their workers (what they called may be billed)"
 
 
 def tree(view: View) -> Tree:

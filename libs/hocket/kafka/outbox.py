@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hocket.contracts import headers
 from hocket.contracts.codec import SINGLE_OBJECT, Codec, RegistryError
-from hocket.contracts.headers import event_headers, get
 from hocket.contracts.records import DeadLetter, Record
 from hocket.kafka.client import MAX_RECORD_BYTES
 from hocket.kafka.job import Ident
@@ -102,7 +102,7 @@ class Outbox:
             topic=outgoing.topic,
             key=outgoing.key.encode(),
             value=value,
-            headers=event_headers(
+            headers=headers.event_headers(
                 record=name,
                 event_id=outgoing.event_id,
                 source=self._source,
@@ -166,7 +166,7 @@ class Outbox:
 
     async def _finish(self, journal: Journal, outcome: Left, known: Outcomes) -> bool:
         since = outcome.ident[2]  # an older outcome is of another delivery, see Tenure
-        missing = [m for m in outcome.messages if known.get(get(m.headers, "ce_id") or "", -1) < since]
+        missing = [m for m in outcome.messages if known.get(headers.get(m.headers, "ce_id") or "", -1) < since]
         sent = True
         try:
             await self.send(missing)
