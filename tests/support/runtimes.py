@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from hocket.contracts import headers
 from hocket.contracts.codec import Codec
 from hocket.contracts.records import DeadLetter, Error, Handover, Result, Task
 from hocket.contracts.topics import Topics
+from hocket.kafka.recall import Recall
 from hocket.kafka.runtime import Outgoing, Runtime
 from hocket.runtime.settings import Settings
 from hocket.testing.log import FakeLog
@@ -122,6 +124,16 @@ def dead(log: FakeLog) -> list[DeadLetter]:
 
 def total_committed(log: FakeLog) -> int:
     return sum(log.committed(GROUP, TOPIC).values())
+
+
+def recalling(log: FakeLog, asked: list[tuple[int, int]]) -> Recall:
+    """Finds every outcome in the log; `asked` gets the times of each question."""
+
+    async def written(first_ms: int, last_ms: int) -> dict[str, int]:
+        asked.append((first_ms, last_ms))
+        return {headers.get(r.headers, "ce_id") or "": r.timestamp for r in log.records(TOPICS.results)}
+
+    return Recall(lambda t: f"{t.request_id}/a/result", written)
 
 
 class Told:

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hocket.contracts import headers
 from hocket.contracts.records import Task
 from hocket.kafka.journal import Journal
-from hocket.kafka.recall import Recall
 from hocket.kafka.runtime import Outgoing
 from hocket.testing.log import FakeLog
 from tests.support.runtimes import (
@@ -20,6 +18,7 @@ from tests.support.runtimes import (
     crash,
     make,
     put,
+    recalling,
     result,
     results,
     running,
@@ -27,13 +26,6 @@ from tests.support.runtimes import (
     total_committed,
     until,
 )
-
-
-def recalling(log: FakeLog) -> Recall:
-    async def written(first_ms: int, last_ms: int) -> dict[str, int]:
-        return {headers.get(r.headers, "ce_id") or "": r.timestamp for r in log.records(TOPICS.results)}
-
-    return Recall(lambda t: f"{t.request_id}/a/result", written)
 
 
 async def ended_and_not_sent(log: FakeLog, desk: Desk, path: Path, *ended: str) -> None:
@@ -68,7 +60,7 @@ async def test_an_outcome_that_had_arrived_is_not_sent_twice(tmp_path: Path):
     await ended_and_not_sent(log, desk, tmp_path / "j", "a", "b")
     arrived = result(task("a"))
     log.append(TOPICS.results, b"a", b"as it was", [("ce_id", arrived.event_id.encode())])
-    async with running(make(log, second, journal=Journal(tmp_path / "j"), recall=recalling(log))):
+    async with running(make(log, second, journal=Journal(tmp_path / "j"), recall=recalling(log, []))):
         await until(lambda: total_committed(log) == 2)
     assert second.started == []
     assert [r.value for r in log.records(TOPICS.results) if r.key == b"a"] == [b"as it was"]

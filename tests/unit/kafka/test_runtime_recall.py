@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from hocket.contracts import headers
 from hocket.contracts.codec import Codec, Schema
 from hocket.contracts.records import Handover
-from hocket.kafka.recall import Recall
 from hocket.testing.log import FakeLog
 from tests.support.registry import FakeIds
 from tests.support.runtimes import (
@@ -25,6 +23,7 @@ from tests.support.runtimes import (
     make,
     never,
     put,
+    recalling,
     results,
     running,
     task,
@@ -47,14 +46,6 @@ async def test_a_crash_before_the_commit_makes_the_next_member_repeat():
     doomed.cancel()
     await asyncio.gather(doomed, return_exceptions=True)
     assert {r.request_id for r in results(log)} == {"a", "b"}
-
-
-def recalling(log: FakeLog, asked: list[tuple[int, int]]) -> Recall:
-    async def written(first_ms: int, last_ms: int) -> dict[str, int]:
-        asked.append((first_ms, last_ms))
-        return {headers.get(r.headers, "ce_id") or "": r.timestamp for r in log.records(TOPICS.results)}
-
-    return Recall(lambda t: f"{t.request_id}/a/result", written)
 
 
 @pytest.mark.parametrize("recalls", [True, False])
