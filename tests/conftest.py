@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks every test with its tier. A tier runs in one process: two stacks at once would measure each other."""
     for item in items:
         tier = next((part for part in item.path.relative_to(ROOT).parts if part in TIERS), None)
-        if tier is None and "broker" in getattr(item, "fixturenames", ()):
+        if tier is None and {"broker", "own_broker"} & set(getattr(item, "fixturenames", ())):
             tier = "kafka"
         if tier is not None:
             item.add_marker(tier)
@@ -77,6 +77,18 @@ def broker() -> Iterator[object]:
         yield running
 
 
+@pytest.fixture
+def own_broker() -> Iterator[object]:
+    """A broker for a test that freezes, stops or kills it: it must come back at once, and no other test may suffer.
+
+    The shared one holds thousands of partitions by then, which it must all look through after a crash.
+    """
+    from hocket.local.broker import EmbeddedBroker
+
+    with EmbeddedBroker(progress=print) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def registry() -> Iterator[str]:
     """A real schema registry (Apicurio with Confluent's API): its address. Tests take subjects of their own."""
@@ -90,8 +102,10 @@ def registry() -> Iterator[str]:
 def settings(tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     """An installation of its own: a fresh prefix, folders of its own; on the embedded broker if the test has one."""
     bootstrap = "127.0.0.1:1"
-    if "broker" in request.fixturenames:
-        bootstrap = request.getfixturevalue("broker").bootstrap
+    for fixture in ("own_broker", "broker"):
+        if fixture in request.fixturenames:
+            bootstrap = request.getfixturevalue(fixture).bootstrap
+            break
     return Settings(
         bootstrap=bootstrap,
         prefix=f"t{uuid.uuid4().hex[:8]}-",

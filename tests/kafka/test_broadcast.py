@@ -100,14 +100,16 @@ async def test_a_topic_that_is_not_there_holds_nobody_up_for_long(
     assert found == []
 
 
-async def test_it_goes_on_after_the_broker_was_away(settings: Settings, topics_ready: Topics, broker: object) -> None:
-    assert isinstance(broker, EmbeddedBroker)
+async def test_it_goes_on_after_the_broker_was_away(
+    settings: Settings, topics_ready: Topics, own_broker: object
+) -> None:
+    assert isinstance(own_broker, EmbeddedBroker)
     topic = topics_ready.control
     async with reading(settings, topic) as (_, found):
         async with producing(settings) as producer:
             await send(producer, topic, cancel("before"))
         await until(found, {"before"})
-        await asyncio.to_thread(broker.restart)
+        await asyncio.to_thread(own_broker.restart)
         async with producing(settings) as producer:
             await send(producer, topic, cancel("after"))
         await until(found, {"after"}, 60)

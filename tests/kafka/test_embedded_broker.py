@@ -169,6 +169,16 @@ def test_a_port_taken_between_look_and_start_is_replaced(monkeypatch):
     assert offers == []
 
 
+def test_a_start_that_takes_long_is_waited_for_and_explained(monkeypatch):
+    """Given up after a minute, a broker with thousands of partitions never came back after a crash."""
+    monkeypatch.setattr(module, "_LONG_START_S", 0.0)
+    said = []
+    with EmbeddedBroker(progress=said.append) as running:
+        assert running.running
+    assert any("looks through all its data" in line for line in said)
+    assert BrokerOptions().start_timeout >= 300
+
+
 def test_a_broker_that_dies_at_start_says_why_and_leaves_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(BrokerError, match=r"(?s)could not prepare .*num\.network\.threads"):

@@ -45,9 +45,11 @@ async def test_kill_9_loses_nothing_and_the_work_goes_on_elsewhere(broker: Embed
     assert max(verdict.recoveries) <= 30, "how soon is for bench.runtime_recovery to say; here, that it is soon at all"
 
 
-async def test_what_had_ended_when_its_worker_was_killed_is_not_called_again(broker: EmbeddedBroker, tmp_path: Path):
+async def test_what_had_ended_when_its_worker_was_killed_is_not_called_again(
+    own_broker: EmbeddedBroker, tmp_path: Path
+):
     """The broker stands still, so no outcome can leave the process before it dies; it comes back on the same disk."""
-    settings = fresh(broker.bootstrap, tmp_path, concurrency=32)
+    settings = fresh(own_broker.bootstrap, tmp_path, concurrency=32)
     async with open_ground(settings, tmp_path) as ground:
         ground.start("a")
         await ground.until_joined(1)
@@ -55,14 +57,14 @@ async def test_what_had_ended_when_its_worker_was_killed_is_not_called_again(bro
         async with asyncio.timeout(60):
             while len(read_ledger(ground.ledger)) < settings.concurrency:
                 await asyncio.sleep(0.05)
-        os.kill(broker.pid, signal.SIGSTOP)
+        os.kill(own_broker.pid, signal.SIGSTOP)
         try:
             async with asyncio.timeout(60):
                 while any(call.end is None for call in read_ledger(ground.ledger)):
                     await asyncio.sleep(0.1)
             ground.workers["a"].kill()
         finally:
-            os.kill(broker.pid, signal.SIGCONT)
+            os.kill(own_broker.pid, signal.SIGCONT)
         ground.start("a")
         assert await ground.until_done(faults.PATIENCE_S)
         verdict = await ground.verdict()
@@ -95,10 +97,10 @@ async def test_a_pause_beyond_the_session_timeout_and_a_task_that_kills_its_work
     assert [key for _, key in letters] == ["killer"]
 
 
-async def test_a_killed_broker_holds_the_work_up_and_loses_nothing(broker: EmbeddedBroker, tmp_path: Path):
-    async with open_ground(fresh(broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
+async def test_a_killed_broker_holds_the_work_up_and_loses_nothing(own_broker: EmbeddedBroker, tmp_path: Path):
+    async with open_ground(fresh(own_broker.bootstrap, tmp_path, concurrency=16), tmp_path) as ground:
         tasks = faults.load(400, (0.3, 1.0), random.Random(4))
-        await faults.broker_restarts(ground, tasks, broker, times=1)
+        await faults.broker_restarts(ground, tasks, own_broker, times=1)
         verdict = await ground.verdict()
     assert_nothing_lost(verdict)
 

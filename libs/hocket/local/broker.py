@@ -29,6 +29,7 @@ from hocket.local.process import (
 )
 
 _PORT_TRIES = 3
+_LONG_START_S = 15.0
 _METADATA_REQUEST = struct.pack(">hhihi", 3, 1, 0, -1, 0)  # Metadata v1, no client id, no topics
 
 
@@ -47,7 +48,9 @@ class BrokerOptions:
     heap: str = "512m"
     listeners: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
-    start_timeout: float = 60.0
+    # After a crash Kafka looks through every partition before it answers: 30 s and more where there are thousands.
+    # Killed meanwhile it would begin anew next time, so only one that hangs may be.
+    start_timeout: float = 300.0
     stop_timeout: float = 10.0
     java_flags: Sequence[str] = ()
     # Once per cache folder and Java release, spend some 8 s so that each later start takes 1 s less.
@@ -283,7 +286,10 @@ class EmbeddedBroker:
         )
         folder.record(LastRun(kafka=jars.KAFKA_VERSION, pid=process.pid, ports=self._ports))
         port = self._ports[settings.CLIENT]
-        wait_until(lambda: process.exit_code() is not None or answers(port), self.options.start_timeout)
+        patience = self.options.start_timeout
+        if not wait_until(lambda: process.exit_code() is not None or answers(port), min(patience, _LONG_START_S)):
+            self._progress("Kafka does not answer yet: after a crash it looks through all its data first")
+            wait_until(lambda: process.exit_code() is not None or answers(port), patience - _LONG_START_S)
         if process.exit_code() is not None or not answers(port):
             raise self._failure(process.exit_code())
 
